@@ -1,0 +1,38 @@
+//! What a bucket may do: its rate and its capacity.
+
+use crate::rate::Rate;
+use crate::tokens::Tokens;
+
+/// The rate and the capacity of one bucket.
+///
+/// The capacity is the most the bucket holds, so the most that pass at once: the burst of a token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    rate: Rate,
+    capacity: Tokens,
+}
+
+impl Policy {
+    /// A policy, or `None` if the capacity is zero.
+    #[must_use]
+    pub fn new(rate: Rate, capacity: Tokens) -> Option<Self> {
+        (capacity > Tokens::ZERO).then_some(Self { rate, capacity })
+    }
+
+    /// How fast tokens are given back.
+    #[must_use]
+    pub const fn rate(self) -> Rate {
+        self.rate
+    }
+
+    /// The most tokens the bucket holds: at least 1.
+    #[must_use]
+    pub const fn capacity(self) -> Tokens {
+        self.capacity
+    }
+
+    /// The units of a full bucket.
+    pub(crate) fn full(self) -> u128 {
+        self.rate.units(self.capacity)
+    }
+}

@@ -1,0 +1,174 @@
+//! Rates and numbers of tokens as text: exact, or refused.
+
+use num_bigint::BigUint;
+use proptest::prelude::*;
+use rl_bucket::{Rate, Tokens};
+
+fn rate(text: &str) -> Option<(u64, u64)> {
+    Rate::parse(text.as_bytes()).map(|rate| (rate.count(), rate.period_us()))
+}
+
+#[test]
+fn rates_are_kept_in_lowest_terms() {
+    assert_eq!(rate("10"), Some((1, 100_000)));
+    assert_eq!(rate("10/s"), rate("10"));
+    assert_eq!(rate("600/m"), rate("10"));
+    assert_eq!(rate("0.5/s"), Some((1, 2_000_000)));
+    assert_eq!(rate("5/30s"), Some((1, 6_000_000)));
+    assert_eq!(rate("1000/1d"), Some((1, 86_400_000)));
+    assert_eq!(rate("1/ms"), Some((1, 1000)));
+    assert_eq!(rate("1000000000"), Some((1000, 1)));
+    assert_eq!(rate("2.50"), rate("2.5"));
+}
+
+#[test]
+fn what_cannot_be_held_exactly_is_refused() {
+    assert_eq!(
+        rate("281474976710655/ms"),
+        Some((281_474_976_710_655 / 5, 200))
+    );
+    assert_eq!(rate("281474976710657/ms"), None);
+    assert_eq!(
+        rate("281474976710656/ms"),
+        Some((281_474_976_710_656 / 8, 125))
+    );
+    assert_eq!(rate("1/3257d"), Some((1, 281_404_800_000_000)));
+    assert_eq!(rate("1/3258d"), None);
+    assert_eq!(rate("0.000001/h"), None);
+    assert_eq!(
+        rate("36893488147419103232/1048576s"),
+        Some((1 << 39, 15_625))
+    );
+    assert_eq!(rate("340282366920938463463374607431768211455"), None);
+    assert_eq!(rate("1/340282366920938463463374607431768211455d"), None);
+}
+
+#[test]
+fn anything_ambiguous_is_refused() {
+    let refused = [
+        "",
+        " ",
+        "0",
+        "0.0",
+        "-1",
+        "+1",
+        "01",
+        "00.5",
+        ".5",
+        "5.",
+        "1e3",
+        "0x10",
+        "1,5",
+        "NaN",
+        "inf",
+        "1_000",
+        "0.0000001",
+        "1/",
+        "/s",
+        "/",
+        "1/0s",
+        "1/-1s",
+        "1//s",
+        "1/ss",
+        "1 /s",
+        "1/ s",
+        "1/s ",
+        "1/s/s",
+        "10/30",
+        "1/01s",
+        "1/1.5s",
+        "1/S",
+        "1/sec",
+        "1/us",
+        "1/w",
+        "1/y",
+        "1/M",
+        "1/mss",
+        "1/sms",
+        "\u{661}",
+        "1.2.3",
+        "1/s\0",
+        "1\r\n",
+        "5%",
+    ];
+    for text in refused {
+        assert_eq!(rate(text), None, "{text:?}");
+    }
+    assert_eq!(Rate::parse(b"\xff\xfe"), None);
+    assert_eq!(Rate::parse(&[b'9'; 400]), None);
+    assert_eq!(Rate::parse(&[b'0'; 1_000_000]), None);
+}
+
+#[test]
+fn a_rate_is_shown_as_people_write_it() {
+    for (written, shown) in [
+        ("10", "10/s"),
+        ("600/m", "10/s"),
+        ("5/30s", "10/m"),
+        ("1000/1d", "1000/d"),
+        ("7/90s", "280/h"),
+        ("24/d", "1/h"),
+        ("1/d", "1/d"),
+        ("1/10d", "1/10d"),
+        ("1000000000", "1000000000/s"),
+        ("3/7ms", "3/7ms"),
+        ("7/11s", "7/11s"),
+    ] {
+        let rate = Rate::parse(written.as_bytes()).expect("a rate");
+        assert_eq!(rate.to_string(), shown, "{written}");
+    }
+    assert_eq!(Rate::new(3, 7).expect("a rate").to_string(), "3000/7ms");
+}
+
+#[test]
+fn numbers_of_tokens_are_read_as_redis_reads_integers() {
+    assert_eq!(Tokens::parse(b"0"), Tokens::new(0));
+    assert_eq!(Tokens::parse(b"281474976710655"), Some(Tokens::MAX));
+    for text in [
+        "",
+        "-1",
+        "+1",
+        "01",
+        " 1",
+        "1 ",
+        "1.0",
+        "1e3",
+        "0x1",
+        "281474976710656",
+        "18446744073709551617",
+    ] {
+        assert_eq!(Tokens::parse(text.as_bytes()), None, "{text:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_rate_that_is_read_is_the_ratio_that_was_written(
+        whole in 0..1_000_000_000_u64, decimals in "[0-9]{1,6}", n in 1..5000_u64, unit in 0..5_usize,
+    ) {
+        let (name, unit_us) = [("ms", 1000_u64), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000)][unit];
+        let scale = 10_u64.pow(decimals.len() as u32);
+        let count = BigUint::from(whole) * scale + decimals.parse::<u64>().unwrap();
+        let period_us = BigUint::from(n) * unit_us * scale;
+        match rate(&format!("{whole}.{decimals}/{n}{name}")) {
+            Some((c, p)) => prop_assert_eq!(count * p, period_us * c),
+            None => {
+                let lowest = num_rational::Ratio::new(count.clone(), period_us);
+                let largest = BigUint::from(Tokens::MAX.get());
+                prop_assert!(count == BigUint::ZERO || *lowest.numer() > largest || *lowest.denom() > largest);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_rate_is_read_back(policy in crate::any_policy()) {
+        let shown = policy.rate().to_string();
+        prop_assert_eq!(Rate::parse(shown.as_bytes()), Some(policy.rate()), "{}", shown);
+    }
+
+    #[test]
+    fn no_text_panics(text in prop::collection::vec(prop_oneof![Just(b'/'), Just(b'.'), b'0'..=b'9', any::<u8>()], 0..40)) {
+        let _ = Rate::parse(&text);
+        let _ = Tokens::parse(&text);
+    }
+}
