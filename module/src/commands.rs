@@ -1,0 +1,90 @@
+//! What each command does: read the words, open the key, decide, save, reply. RL.MULTI is in `multi`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rl_bucket::{Algorithm, Bucket, Request, State, Tokens, UnixMicros};
+
+use crate::error::Error;
+use crate::redis::{Call, Key};
+use crate::reply::{Info, Reply};
+use crate::{args, cell, clock};
+
+/// Whether a value that redis-cell left is taken over: set at load, by the module argument `cl-throttle`.
+pub(crate) static TAKES_OVER: AtomicBool = AtomicBool::new(false);
+
+/// `RL.TOKEN key rate burst [COST n [PARTIAL] | FORCE n | REFUND n]`
+pub(crate) fn token(call: &Call) -> Result<Reply, Error> {
+    limit(call, Algorithm::Token)
+}
+
+/// `RL.LEAKY key rate capacity [COST n [PARTIAL] | FORCE n | REFUND n]`
+pub(crate) fn leaky(call: &Call) -> Result<Reply, Error> {
+    limit(call, Algorithm::Leaky)
+}
+
+fn limit(call: &Call, algorithm: Algorithm) -> Result<Reply, Error> {
+    let (policy, request) = args::limit(algorithm, call.words_after_key())?;
+    let mut key = call.open_for_writing(1)?;
+    let bucket = Bucket::open(key.state()?, algorithm, policy, clock::now())?;
+    let (decision, change) = bucket.decide(request)?;
+    key.save(change)?;
+    Ok(Reply::Decision(algorithm, decision))
+}
+
+/// `RL.PEEK key [COST n]`
+pub(crate) fn peek(call: &Call) -> Result<Reply, Error> {
+    let request = args::peek(call.words_after_key())?;
+    let Some(state) = call.open_for_reading(1)?.state()? else {
+        return Ok(Reply::Nil);
+    };
+    let (decision, _) = Bucket::stored(state, clock::now()).decide(request)?;
+    Ok(Reply::Decision(state.algorithm(), decision))
+}
+
+/// `RL.INFO key`
+pub(crate) fn info(call: &Call) -> Result<Reply, Error> {
+    args::end(call.words_after_key())?;
+    let Some(state) = call.open_for_reading(1)?.state()? else {
+        return Ok(Reply::Nil);
+    };
+    let bucket = Bucket::stored(state, clock::now());
+    let (untaken, _) = bucket.decide(Request::Cost(Tokens::ZERO))?;
+    let (one, _) = bucket.decide(Request::Cost(Tokens::ONE))?;
+    Ok(Reply::Info(Info {
+        state,
+        remaining: untaken.remaining,
+        retry_after_ms: one.retry_after_ms,
+        reset_after_ms: untaken.reset_after_ms,
+    }))
+}
+
+/// `RL.THROTTLE key max_burst count period [quantity]`
+pub(crate) fn throttle(call: &Call) -> Result<Reply, Error> {
+    throttle_as("rl.throttle", call)
+}
+
+/// `CL.THROTTLE key max_burst count period [quantity]`
+pub(crate) fn cl_throttle(call: &Call) -> Result<Reply, Error> {
+    throttle_as("cl.throttle", call)
+}
+
+fn throttle_as(command: &'static str, call: &Call) -> Result<Reply, Error> {
+    let (policy, request) = args::throttle(command, call.words_after_key())?;
+    let mut key = call.open_for_writing(1)?;
+    let now = clock::now();
+    let state = match left_by_redis_cell(&key) {
+        Some(as_new) => Some(State::until(Algorithm::Token, policy, as_new, now)),
+        None => key.state()?,
+    };
+    let bucket = Bucket::open(state, Algorithm::Token, policy, now)?;
+    let (decision, change) = bucket.decide(request)?;
+    key.save(change)?;
+    Ok(Reply::Cell(decision))
+}
+
+fn left_by_redis_cell(key: &Key<'_>) -> Option<UnixMicros> {
+    if !TAKES_OVER.load(Ordering::Relaxed) {
+        return None;
+    }
+    cell::instant(key.volatile_text(cell::VALUE_LEN)?)
+}

@@ -1,0 +1,105 @@
+//! What happens when the module is loaded.
+
+use std::ffi::{CStr, CString};
+use std::panic::PanicHookInfo;
+use std::sync::atomic::Ordering;
+
+use crate::commands::TAKES_OVER;
+use crate::describe::Description;
+use crate::docs::{CL_THROTTLE, COMMANDS, Command};
+use crate::redis::{self, Context};
+
+/// The module argument that asks for CL.THROTTLE and for what redis-cell left.
+const CL_THROTTLE_ARGUMENT: &str = "cl-throttle";
+
+/// I/O errors while loading, and keys that appear while a replica loads, cannot harm a module without data of its own.
+/// A key that is only opened for writing is not modified: it is signalled when it is changed. The last bit is Valkey 9's
+/// `VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION`: without it CLUSTER MIGRATESLOTS is refused for the whole server.
+const OPTIONS: i32 = (1 << 0) | (1 << 1) | (1 << 2) | (1 << 5);
+
+/// The ACL category of all our commands, where the server can have more: Redis 7.4 and Valkey 8.1 on.
+const CATEGORY: &CStr = c"ratelimit";
+
+/// Registers everything, or says why this server cannot have it.
+pub(crate) fn load<'a>(
+    context: Context,
+    arguments: impl Iterator<Item = &'a [u8]>,
+) -> Result<(), String> {
+    if let Some(missing) = redis::missing_function() {
+        return Err(format!(
+            "this server has no {missing}; Redis 6.2.2 or newer, or Valkey, is needed"
+        ));
+    }
+    let cl_throttle = read(arguments)?;
+    context.set_options(OPTIONS);
+    let category = context.add_category(CATEGORY);
+    for command in &COMMANDS {
+        if !register(context, command, category) {
+            return Err(format!("{} is taken", command.name.to_string_lossy()));
+        }
+    }
+    TAKES_OVER.store(cl_throttle, Ordering::Relaxed);
+    if cl_throttle && !register(context, &CL_THROTTLE, category) {
+        warn(
+            context,
+            "cl.throttle is taken by the server or another module; loaded without it",
+        );
+    }
+    context.register_info();
+    Ok(())
+}
+
+/// Whether `cl-throttle` is among the arguments; nothing else may be.
+fn read<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> Result<bool, String> {
+    let mut cl_throttle = false;
+    for argument in arguments {
+        if !argument.eq_ignore_ascii_case(CL_THROTTLE_ARGUMENT.as_bytes()) {
+            let argument = String::from_utf8_lossy(argument);
+            return Err(format!(
+                "unknown module argument '{argument}': there is only {CL_THROTTLE_ARGUMENT}"
+            ));
+        }
+        cl_throttle = true;
+    }
+    Ok(cl_throttle)
+}
+
+/// Creates the command and tells the server as much of it as it can be told: quietly less where it is old.
+fn register(context: Context, command: &Command, category: bool) -> bool {
+    let flags = match (command.writes, command.fast) {
+        (true, true) => c"write deny-oom fast",
+        (true, false) => c"write deny-oom",
+        (false, _) => c"readonly fast",
+    };
+    if !context.create_command(command, flags) {
+        return false;
+    }
+    context.set_info(command.name, Description::new(command).info());
+    context.set_categories(command.name, categories(command, category));
+    true
+}
+
+fn categories(command: &Command, category: bool) -> &'static CStr {
+    match (command.writes, command.fast, category) {
+        (true, true, true) => c"write fast ratelimit",
+        (true, true, false) => c"write fast",
+        (true, false, true) => c"write slow ratelimit",
+        (true, false, false) => c"write slow",
+        (false, _, true) => c"read fast ratelimit",
+        (false, _, false) => c"read fast",
+    }
+}
+
+/// Logs a panic in one line. No backtrace is taken and std's own hook is not called: under Valkey's RTLD_DEEPBIND that
+/// hook frees memory of another allocator and crashes the server.
+pub(crate) fn log_panic(info: &PanicHookInfo<'_>) {
+    warn(
+        Context::NONE,
+        &format!("{info} (caught; please report it)").replace('\n', " "),
+    );
+}
+
+/// Writes a line to the server's log.
+pub(crate) fn warn(context: Context, line: &str) {
+    context.log_warning(&CString::new(line).unwrap_or_default());
+}

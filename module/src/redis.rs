@@ -1,0 +1,446 @@
+//! The Redis module API behind a small safe face. All `unsafe` of the module is in this file.
+//!
+//! What every block relies on: Redis calls us on one thread, with a context and arguments that live until we return, and
+//! [`missing_function`] was asked at load, so that a function that is used here is there unless it is asked for first.
+
+use std::ffi::{CStr, c_char, c_int, c_longlong};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use redis_module::raw::{
+    self, RedisModuleCommand, RedisModuleCommandInfo, RedisModuleCtx, RedisModuleInfoCtx,
+    RedisModuleKey, RedisModuleString,
+};
+use rl_bucket::{Change, State};
+
+use crate::docs::Command;
+use crate::error::Error;
+use crate::reply::{self, Reply};
+use crate::stats::{self, Counted};
+use crate::{commands, load, multi};
+
+const OK: c_int = 0;
+const ERR: c_int = 1;
+const READ: c_int = raw::REDISMODULE_READ.cast_signed();
+const WRITE: c_int = raw::REDISMODULE_WRITE.cast_signed();
+
+/// The name in MODULE LIST, and the version there: 0.1.0.
+const NAME: &CStr = c"rl";
+const VERSION: c_int = 100;
+
+/// What a key without a deadline has in the place of one.
+const NO_EXPIRE: c_longlong = -1;
+
+/// Calls a function of the API that is there.
+macro_rules! api {
+    ($function:ident($($argument:expr),* $(,)?)) => {
+        match raw::$function {
+            Some(function) => function($($argument),*),
+            None => unreachable!(concat!(stringify!($function), " is there since the module was loaded")),
+        }
+    };
+}
+
+/// The first of these functions that this server does not have.
+macro_rules! first_missing {
+    ($($function:ident)*) => {{
+        // SAFETY: the pointers were filled in by the API's initialisation and are only read.
+        let functions = [$((stringify!($function), unsafe { raw::$function }.is_some())),*];
+        functions.into_iter().find(|(_, there)| !there).map(|(name, _)| name)
+    }};
+}
+
+/// The function without which the module cannot be, if one is missing.
+pub(crate) fn missing_function() -> Option<&'static str> {
+    first_missing![
+        RedisModule_CloseKey RedisModule_CreateCommand RedisModule_DeleteKey RedisModule_GetExpire
+        RedisModule_InfoAddFieldULongLong RedisModule_InfoAddSection RedisModule_InfoBeginDictField
+        RedisModule_InfoEndDictField RedisModule_KeyType RedisModule_Log RedisModule_OpenKey
+        RedisModule_RegisterInfoFunc RedisModule_Replicate RedisModule_ReplyWithArray RedisModule_ReplyWithError
+        RedisModule_ReplyWithLongLong RedisModule_ReplyWithNull RedisModule_ReplyWithStringBuffer
+        RedisModule_SetAbsExpire RedisModule_SetModuleOptions RedisModule_SignalModifiedKey RedisModule_StringDMA
+        RedisModule_StringPtrLen RedisModule_StringTruncate RedisModule_ValueLength RedisModule_WrongArity
+    ]
+}
+
+type Ctx = *mut RedisModuleCtx;
+type Argv = *mut *mut RedisModuleString;
+
+/// What Redis calls for a command.
+pub(crate) type Entry = unsafe extern "C" fn(Ctx, Argv, c_int) -> c_int;
+
+/// Makes the function that Redis calls for a command.
+macro_rules! entry {
+    ($name:ident, $counted:expr, $handler:path) => {
+        pub(crate) unsafe extern "C" fn $name(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+            // SAFETY: Redis gives a live context and `argc` arguments.
+            let call = unsafe { Call::new(ctx, argv, argc) };
+            answer(&call, $counted, $handler)
+        }
+    };
+}
+
+entry!(rl_token, Counted::Token, commands::token);
+entry!(rl_leaky, Counted::Leaky, commands::leaky);
+entry!(rl_peek, Counted::Peek, commands::peek);
+entry!(rl_info, Counted::Info, commands::info);
+entry!(rl_multi, Counted::Multi, multi::multi);
+entry!(rl_throttle, Counted::Throttle, commands::throttle);
+entry!(cl_throttle, Counted::Throttle, commands::cl_throttle);
+
+fn answer(call: &Call, counted: Counted, handler: fn(&Call) -> Result<Reply, Error>) -> c_int {
+    let answered = guard(|| {
+        let outcome = handler(call);
+        stats::count(counted, &outcome);
+        reply::send(call.context, &outcome);
+    });
+    if answered.is_none() {
+        reply::send(call.context, &Err(Error::Internal));
+    }
+    OK
+}
+
+/// Runs `body`, and stops a panic there: one that left the module would end the server. The hook has logged it.
+fn guard<T>(body: impl FnOnce() -> T) -> Option<T> {
+    // What `body` held when it panicked is not looked at again: the next command reads its key anew.
+    let done = catch_unwind(AssertUnwindSafe(body)).ok();
+    if done.is_none() {
+        stats::count_panic();
+    }
+    done
+}
+
+/// The server's cached time in microseconds since the epoch, where it has one: Redis 7.2 and Valkey 8 on.
+pub(crate) fn cached_us() -> Option<u64> {
+    // SAFETY: the function takes nothing and reads one number of the server.
+    let us = unsafe { raw::RedisModule_CachedMicroseconds.map(|cached_us| cached_us()) };
+    us.and_then(|us| u64::try_from(us).ok())
+}
+
+/// The server, as one call of it sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct Context(Ctx);
+
+/// Gives functions of the API that take the context, and plain values or what Redis copies, a safe name.
+macro_rules! safe {
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty)?) = $function:ident($($given:expr),*);)*) => {
+        impl Context {
+            $($(#[$doc])*
+            pub(crate) fn $name(self $(, $argument: $type)?) {
+                // SAFETY: the context is alive, and all that is pointed to lives until the function returns.
+                unsafe { api!($function(self.0 $(, $given)*)) };
+            })*
+        }
+    };
+}
+
+safe! {
+    reply_nil() = RedisModule_ReplyWithNull();
+    reply_integer(integer: i64) = RedisModule_ReplyWithLongLong(integer);
+    reply_text(text: &str) = RedisModule_ReplyWithStringBuffer(text.as_ptr().cast(), text.len());
+    /// Announces so many replies as one.
+    reply_array(len: usize) = RedisModule_ReplyWithArray(len as _);
+    reply_error(message: &CStr) = RedisModule_ReplyWithError(message.as_ptr());
+    reply_wrong_arity() = RedisModule_WrongArity();
+    /// All options go in one call, since each call replaces the ones before.
+    set_options(options: c_int) = RedisModule_SetModuleOptions(options);
+    register_info() = RedisModule_RegisterInfoFunc(Some(tell_info));
+    /// The one function that needs no context.
+    log_warning(line: &CStr) = RedisModule_Log(c"warning".as_ptr(), c"%s".as_ptr(), line.as_ptr());
+}
+
+impl Context {
+    /// No call in particular: enough to log.
+    pub(crate) const NONE: Self = Self(ptr::null_mut());
+
+    /// Announces so many pairs as one: a map, or a flat array for a client or a server (6.2) that has none.
+    pub(crate) fn reply_map(self, len: usize) {
+        // SAFETY: the context is alive, here and in each function below.
+        match unsafe { raw::RedisModule_ReplyWithMap } {
+            // SAFETY: as above.
+            Some(reply_map) => _ = unsafe { reply_map(self.0, len as _) },
+            None => self.reply_array(2 * len),
+        }
+    }
+
+    /// Whether the category is there: added now, or by this module when it was loaded before.
+    pub(crate) fn add_category(self, name: &CStr) -> bool {
+        // SAFETY: as above, and Redis copies the name.
+        let added =
+            unsafe { raw::RedisModule_AddACLCategory.map(|add| add(self.0, name.as_ptr())) };
+        let exists = || std::io::Error::last_os_error().kind() == std::io::ErrorKind::ResourceBusy;
+        added.is_some_and(|status| status == OK || exists())
+    }
+
+    /// Whether the name was free.
+    pub(crate) fn create_command(self, command: &Command, flags: &CStr) -> bool {
+        let (name, entry, flags) = (command.name.as_ptr(), Some(command.entry), flags.as_ptr());
+        let (last, step) = (command.last_key, command.key_step);
+        // SAFETY: as above; Redis copies the strings, and the entry point has the type it will be called with.
+        OK == unsafe {
+            api!(RedisModule_CreateCommand(
+                self.0, name, entry, flags, 1, last, step
+            ))
+        }
+    }
+
+    /// Sets the categories of a command, where the server lets a module have them (7.2 on).
+    pub(crate) fn set_categories(self, name: &CStr, categories: &CStr) {
+        // SAFETY: as above; the command was created before.
+        unsafe {
+            if let Some(set) = raw::RedisModule_SetCommandACLCategories {
+                set(self.command(name), categories.as_ptr());
+            }
+        }
+    }
+
+    /// Tells the server all of a command, where it listens (7.0 on).
+    pub(crate) fn set_info(self, name: &CStr, info: &RedisModuleCommandInfo) {
+        // SAFETY: as above; all that `info` points to is alive, and Redis copies it.
+        unsafe {
+            if let Some(set) = raw::RedisModule_SetCommandInfo {
+                set(self.command(name), ptr::from_ref(info));
+            }
+        }
+    }
+
+    fn command(self, name: &CStr) -> *mut RedisModuleCommand {
+        // SAFETY: as above; where there are the functions that take a command there is this one.
+        unsafe { api!(RedisModule_GetCommand(self.0, name.as_ptr())) }
+    }
+}
+
+/// What Redis calls for `INFO rl`, and for a crash report.
+unsafe extern "C" fn tell_info(ctx: *mut RedisModuleInfoCtx, _for_crash_report: c_int) {
+    guard(|| {
+        // SAFETY: Redis gives a live context; it copies the names, here and below.
+        unsafe { api!(RedisModule_InfoAddSection(ctx, ptr::null())) };
+        stats::tell(
+            |command, counts| {
+                // SAFETY: as above.
+                unsafe { api!(RedisModule_InfoBeginDictField(ctx, command.as_ptr())) };
+                counts.for_each(|(outcome, count)| add_field(ctx, outcome, count));
+                // SAFETY: as above.
+                unsafe { api!(RedisModule_InfoEndDictField(ctx)) };
+            },
+            |panics| add_field(ctx, c"panics", panics),
+        );
+    });
+}
+
+fn add_field(ctx: *mut RedisModuleInfoCtx, name: &CStr, value: u64) {
+    // SAFETY: as above.
+    unsafe { api!(RedisModule_InfoAddFieldULongLong(ctx, name.as_ptr(), value)) };
+}
+
+/// One call of a command: its words and its keys.
+pub(crate) struct Call {
+    context: Context,
+    argv: Argv,
+    argc: usize,
+}
+
+impl Call {
+    /// # Safety
+    ///
+    /// `ctx` is a live context, and `argv` holds `argc` strings that live as long as the call.
+    unsafe fn new(ctx: Ctx, argv: Argv, argc: c_int) -> Self {
+        let (context, argc) = (Context(ctx), usize::try_from(argc).unwrap_or(0));
+        Self {
+            context,
+            argv,
+            argc,
+        }
+    }
+
+    fn argument(&self, i: usize) -> Option<*mut RedisModuleString> {
+        // SAFETY: `i` is within `argv`, by the check before it and the promise made to `new`.
+        (i < self.argc).then(|| unsafe { *self.argv.add(i) })
+    }
+
+    fn word(&self, i: usize) -> &[u8] {
+        let Some(argument) = self.argument(i) else {
+            return &[];
+        };
+        let mut len = 0;
+        // SAFETY: the string lives as long as the call, is never changed by us, and has `len` bytes.
+        unsafe {
+            let bytes = api!(RedisModule_StringPtrLen(argument, &raw mut len));
+            std::slice::from_raw_parts(bytes.cast(), len)
+        }
+    }
+
+    /// All words after the command's name.
+    pub(crate) fn words_after_name(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        (1..self.argc).map(|i| self.word(i))
+    }
+
+    /// The words after the key, which is argument 1.
+    pub(crate) fn words_after_key(&self) -> impl Iterator<Item = &[u8]> {
+        (2..self.argc).map(|i| self.word(i))
+    }
+
+    /// Opens the key that argument `i` names.
+    pub(crate) fn open_for_reading(&self, i: usize) -> Result<Key<'_>, Error> {
+        self.open(i, READ)
+    }
+
+    /// Opens the key that argument `i` names. No key may be opened twice in one call.
+    pub(crate) fn open_for_writing(&self, i: usize) -> Result<Key<'_>, Error> {
+        self.open(i, READ | WRITE)
+    }
+
+    fn open(&self, i: usize, mode: c_int) -> Result<Key<'_>, Error> {
+        let name = self.argument(i).ok_or(Error::WrongArity)?;
+        // SAFETY: context and name are alive. A key that is missing opens as null for reading, which every call allows.
+        let key = unsafe { api!(RedisModule_OpenKey(self.context.0, name, mode)) }.cast();
+        let call = self;
+        Ok(Key { call, name, key })
+    }
+}
+
+/// An open key of a call; closed when dropped.
+pub(crate) struct Key<'a> {
+    call: &'a Call,
+    name: *mut RedisModuleString,
+    key: *mut RedisModuleKey,
+}
+
+impl Key<'_> {
+    /// The bucket in this key, if there is one.
+    pub(crate) fn state(&self) -> Result<Option<State>, Error> {
+        if self.kind() == raw::REDISMODULE_KEYTYPE_EMPTY {
+            return Ok(None);
+        }
+        let bytes = self.text(State::LEN).ok_or(Error::WrongType)?;
+        State::decode(bytes).map(Some).ok_or(Error::WrongType)
+    }
+
+    /// The string in this key, if it is one of this length that has a deadline.
+    pub(crate) fn volatile_text(&self, len: usize) -> Option<&[u8]> {
+        let text = self.text(len)?;
+        // SAFETY: the key is open and holds a string: Redis 8.2 crashes when asked for the deadline of a missing one.
+        (unsafe { api!(RedisModule_GetExpire(self.key)) } != NO_EXPIRE).then_some(text)
+    }
+
+    /// The string in this key, if it is one of this length.
+    ///
+    /// The length is asked for first: a look at the bytes of a string that is not stored raw changes how it is stored.
+    fn text(&self, len: usize) -> Option<&[u8]> {
+        if self.kind() != raw::REDISMODULE_KEYTYPE_STRING {
+            return None;
+        }
+        let mut found = 0;
+        // SAFETY: the key is open and holds a string, whose bytes stay where they are until it is changed: this type has
+        // no method that changes it while they are borrowed.
+        unsafe {
+            if api!(RedisModule_ValueLength(self.key)) != len {
+                return None;
+            }
+            let bytes = api!(RedisModule_StringDMA(self.key, &raw mut found, READ));
+            Some(std::slice::from_raw_parts(bytes.cast(), found))
+        }
+    }
+
+    fn kind(&self) -> isize {
+        // SAFETY: the key is open; null means that it is missing, and its type is then EMPTY.
+        unsafe { api!(RedisModule_KeyType(self.key)) as isize }
+    }
+
+    /// Does what a decision wants done with the stored state, and tells replicas, the AOF, watchers and tracking clients.
+    ///
+    /// What is replicated is the effect, never the command that read the clock. It goes first: a server that cannot
+    /// replicate it (`rename-command SET`) is told so before anything has changed.
+    pub(crate) fn save(&mut self, change: Change) -> Result<(), Error> {
+        match change {
+            Change::Nothing => Ok(()),
+            Change::Store(state) => self.store(&state),
+            Change::Remove => self.remove(),
+        }
+    }
+
+    fn store(&mut self, state: &State) -> Result<(), Error> {
+        let (ctx, bytes) = (self.call.context.0, state.encode());
+        let deadline_ms = state.as_new_at_ms().cast_signed();
+        let mut len = 0;
+        // SAFETY: the key is open for writing and empty or a string; truncating makes it one of our length, unshared, into
+        // which as many bytes are copied. The format of the replicated command is that of the arguments after it.
+        unsafe {
+            let sent = api!(RedisModule_Replicate(
+                ctx,
+                c"SET".as_ptr(),
+                c"sbcl".as_ptr(),
+                self.name,
+                bytes.as_ptr().cast::<c_char>(),
+                State::LEN,
+                c"PXAT".as_ptr(),
+                deadline_ms as c_longlong,
+            ));
+            if sent != OK {
+                return Err(Error::NotReplicated);
+            }
+            api!(RedisModule_StringTruncate(self.key, State::LEN));
+            let stored = api!(RedisModule_StringDMA(self.key, &raw mut len, WRITE));
+            ptr::copy_nonoverlapping(bytes.as_ptr(), stored.cast(), len.min(State::LEN));
+            api!(RedisModule_SetAbsExpire(self.key, deadline_ms));
+            api!(RedisModule_SignalModifiedKey(ctx, self.name));
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self) -> Result<(), Error> {
+        let (ctx, del, format) = (self.call.context.0, c"DEL".as_ptr(), c"s".as_ptr());
+        // SAFETY: the key is open for writing; the format is that of the one argument after it.
+        unsafe {
+            if api!(RedisModule_Replicate(ctx, del, format, self.name)) != OK {
+                return Err(Error::NotReplicated);
+            }
+            api!(RedisModule_DeleteKey(self.key));
+            api!(RedisModule_SignalModifiedKey(ctx, self.name));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Key<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the key was opened by us and is closed once; null is allowed.
+        unsafe { api!(RedisModule_CloseKey(self.key)) }
+    }
+}
+
+/// What Redis calls to load the module.
+///
+/// # Safety
+///
+/// To be called by Redis, with a live context and `argc` module arguments.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    let version = raw::REDISMODULE_APIVER_1.cast_signed();
+    // SAFETY: the context is alive, and the name is a C string that Redis copies.
+    if unsafe { raw::Export_RedisModule_Init(ctx, NAME.as_ptr(), VERSION, version) } != OK {
+        return ERR;
+    }
+    std::panic::set_hook(Box::new(load::log_panic));
+    // SAFETY: Redis gives a live context and `argc` arguments.
+    let call = unsafe { Call::new(ctx, argv, argc) };
+    match guard(|| load::load(call.context, (0..call.argc).map(|i| call.word(i)))) {
+        Some(Ok(())) => OK,
+        Some(Err(reason)) => {
+            load::warn(call.context, &format!("not loaded: {reason}"));
+            ERR
+        }
+        None => ERR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_does_not_pass_the_guard() {
+        assert_eq!(guard(|| 1), Some(1));
+        assert_eq!(guard(|| -> i32 { unreachable!("caught") }), None);
+    }
+}
