@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# make run: redis-server with the module and rl-server before it, until Ctrl-C. REDIS_PORT and ADDR say where.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+redis_port=${REDIS_PORT:-6379}
+addr=${ADDR:-:8080}
+
+fail() { echo "make run: $*" >&2; exit 1; }
+answers() { (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }
+
+http=${addr/#:/127.0.0.1:}
+host=${http%:*} http_port=${http##*:}
+host=${host#[} host=${host%]}
+answers 127.0.0.1 "$redis_port" && fail "port $redis_port is taken; choose another: make run REDIS_PORT=6380"
+answers "$host" "$http_port" && fail "address $addr is taken; choose another: make run ADDR=:8081"
+
+tests/packages.sh
+cargo build --release --package rl-module --package rl-server
+release=${CARGO_TARGET_DIR:-$PWD/target}/release
+
+dir=$(mktemp -d)
+redis='' server=''
+# shellcheck disable=SC2317  # called by the trap
+stop() {
+  trap - EXIT
+  trap '' INT TERM  # a second Ctrl-C must not leave half of it behind
+  for process in $server $redis; do
+    kill "$process" 2>/dev/null && wait "$process" || true
+  done
+  rm -rf "$dir"
+}
+trap stop EXIT
+trap 'exit 0' INT TERM
+
+redis-server --port "$redis_port" --bind 127.0.0.1 --dir "$dir" --save '' --appendonly no \
+  --loadmodule "$release/librl.so" > >(sed -u 's/^/redis     | /') 2>&1 &
+redis=$!
+"$release/rl-server" -addr "$addr" -redis "127.0.0.1:$redis_port" > >(sed -u 's/^/rl-server | /') 2>&1 &
+server=$!
+until answers 127.0.0.1 "$redis_port" && answers "$host" "$http_port"; do
+  kill -0 "$redis" 2>/dev/null || fail "redis-server did not start; is REDIS_PORT=$redis_port free?"
+  kill -0 "$server" 2>/dev/null || fail "rl-server did not start; is ADDR=$addr free?"
+  sleep 0.1
+done
+
+cat <<TRY
+
+  curl $http/token
+  redis-cli -p $redis_port RL.TOKEN user:42 10 20
+  redis-cli -p $redis_port RL.LEAKY job:7 10 5
+
+TRY
+wait -n "$redis" "$server" || true
+fail "one of the two has ended; its log is above"

@@ -1,0 +1,199 @@
+//! The only file that speaks to Redis.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    RedisError, ServerErrorKind,
+};
+use rl_bucket::{Algorithm, Decision, Policy};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::error::Unavailable;
+
+/// How long a request waits for Redis. Left to itself the client would wait for its reconnection, for seconds.
+const DEADLINE: Duration = Duration::from_millis(100);
+
+/// How long one attempt to connect may take.
+const CONNECT: Duration = Duration::from_millis(250);
+
+/// Calls that may wait to be written to the one connection.
+const PIPELINE: usize = 1024;
+
+/// Where Redis is: `host:port`, or a `redis://` or `unix:` URL. Checked when read, and never shown with its password.
+#[derive(Clone, Debug)]
+pub struct RedisAddress(ConnectionInfo);
+
+impl FromStr for RedisAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_url = text.contains("://") || text.starts_with("unix:");
+        let url = if is_url {
+            text.to_owned()
+        } else {
+            format!("redis://{text}")
+        };
+        url.into_connection_info()
+            .map(Self)
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Display for RedisAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.addr())
+    }
+}
+
+/// Asks Redis to decide, over one connection that all requests share and that is made anew whenever it is lost.
+#[derive(Clone)]
+pub struct Limiter {
+    client: Client,
+    connection: ConnectionManager,
+    /// The policy of every bucket, and its rate as it was written.
+    policy: Policy,
+    rate: String,
+    /// What the log last said: why Redis does not decide, or that it does.
+    trouble: Arc<Mutex<Option<Unavailable>>>,
+}
+
+impl Limiter {
+    /// A limiter with the configured policy. Redis need not be there yet; the connection is begun at once.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be used at all, or the burst is zero.
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let RedisAddress(info) = config.redis.parse()?;
+        let client = Client::open(with_settings(&info)).map_err(|error| error.to_string())?;
+        let connection = ConnectionManager::new_lazy_with_config(client.clone(), reconnection())
+            .map_err(|error| error.to_string())?;
+        tokio::spawn(first_use(connection.clone(), RedisAddress(info)));
+        Ok(Self {
+            client,
+            connection,
+            policy: Policy::new(config.rate.rate, config.burst).ok_or("the burst is at least 1")?,
+            rate: config.rate.text.clone(),
+            trouble: Arc::default(),
+        })
+    }
+
+    /// The policy of every bucket.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Takes one token of the bucket in `key`.
+    ///
+    /// A call that timed out may still reach Redis and spend its token; it is not tried again, so that can only admit less.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] within the deadline, whatever Redis does.
+    pub async fn ask(&self, algorithm: Algorithm, key: &str) -> Result<Decision, Unavailable> {
+        let command = match algorithm {
+            Algorithm::Token => "RL.TOKEN",
+            Algorithm::Leaky => "RL.LEAKY",
+        };
+        let mut call = redis::cmd(command);
+        call.arg(key)
+            .arg(&self.rate)
+            .arg(self.policy.capacity().get());
+        let mut connection = self.connection.clone();
+        let reply = timeout(DEADLINE, call.query_async::<Vec<i64>>(&mut connection)).await;
+        let decision = match reply {
+            Err(_elapsed) => Err(Unavailable::NoAnswer),
+            Ok(Err(error)) => Err(reason(&error)),
+            Ok(Ok(reply)) => Decision::from_wire(&reply)
+                .ok_or_else(|| Unavailable::Refused("a reply that is none".to_owned())),
+        };
+        self.log_a_turn(decision.as_ref().err());
+        decision
+    }
+
+    /// Logs when Redis stops and when it starts to decide, and when the reason changes; not each request in between.
+    fn log_a_turn(&self, trouble: Option<&Unavailable>) {
+        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref() == trouble {
+            return;
+        }
+        match trouble {
+            Some(reason) => warn!("{reason}; answering 503"),
+            None => info!("Redis decides again"),
+        }
+        if trouble == Some(&Unavailable::NoAnswer) {
+            tokio::spawn(log_why(self.client.clone()));
+        }
+        *last = trouble.cloned();
+    }
+}
+
+/// Begins the connection, so that the first caller does not wait for it.
+async fn first_use(mut connection: ConnectionManager, address: RedisAddress) {
+    match redis::cmd("PING").exec_async(&mut connection).await {
+        Ok(()) => info!("connected to Redis at {address}"),
+        Err(error) => warn!("Redis at {address}: {error}"),
+    }
+}
+
+/// Logs why no connection can be made, such as a wrong password, which the connection manager keeps to itself.
+async fn log_why(client: Client) {
+    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT));
+    if let Err(error) = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+    {
+        warn!("no connection to Redis: {error}");
+    }
+}
+
+/// A peer that is gone without a word is noticed in two seconds, and small writes are not held back.
+fn with_settings(info: &ConnectionInfo) -> ConnectionInfo {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(1))
+        .with_interval(Duration::from_secs(1));
+    let tcp = TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(keepalive)
+        .set_user_timeout(Duration::from_secs(2));
+    let redis = info
+        .redis_settings()
+        .clone()
+        .set_protocol(ProtocolVersion::RESP3);
+    info.clone().set_tcp_settings(tcp).set_redis_settings(redis)
+}
+
+/// Tries for ever, more than once a second, so that service is back as soon as Redis is.
+fn reconnection() -> ConnectionManagerConfig {
+    ConnectionManagerConfig::new()
+        .set_min_delay(Duration::from_millis(10))
+        .set_max_delay(Duration::from_millis(200))
+        .set_number_of_retries(usize::MAX)
+        .set_connection_timeout(Some(CONNECT))
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(PIPELINE)
+}
+
+fn reason(error: &RedisError) -> Unavailable {
+    let detail = error.detail().unwrap_or_default();
+    match (error.kind(), error.code()) {
+        (ErrorKind::Server(ServerErrorKind::ResponseError), _)
+            if detail.starts_with("unknown command") =>
+        {
+            Unavailable::NoModule
+        }
+        (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => {
+            Unavailable::Refused(code.to_owned())
+        }
+        _ => Unavailable::NoAnswer,
+    }
+}

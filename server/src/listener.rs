@@ -1,0 +1,95 @@
+//! The socket, and serving until told to stop.
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt;
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tracing::warn;
+
+/// How long requests in flight may take to finish once the server is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Connections that may wait to be accepted; the kernel's own limit is lower on most machines.
+const BACKLOG: i32 = 4096;
+
+/// Listens on `host:port`, or on all addresses of both families where there is no host.
+///
+/// # Errors
+///
+/// If the address cannot be read or bound; the error names it and the flag.
+pub fn listen(addr: &str) -> io::Result<TcpListener> {
+    let named = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot listen on {addr}: {error}; choose another address with -addr"),
+        )
+    };
+    bind(addr).map_err(named)
+}
+
+fn bind(addr: &str) -> io::Result<TcpListener> {
+    let Some(port) = addr.strip_prefix(':') else {
+        let resolved = addr.to_socket_addrs()?.next();
+        return bind_one(resolved.ok_or_else(|| io::Error::other("the host has no address"))?);
+    };
+    let port = port
+        .parse()
+        .map_err(|_| io::Error::other("the port is a number from 0 to 65535"))?;
+    match bind_one((Ipv6Addr::UNSPECIFIED, port).into()) {
+        // A machine without IPv6 has only the one family.
+        Err(error) if error.raw_os_error() == Some(EAFNOSUPPORT) => {
+            bind_one((Ipv4Addr::UNSPECIFIED, port).into())
+        }
+        bound => bound,
+    }
+}
+
+/// Linux's "address family not supported by protocol".
+const EAFNOSUPPORT: i32 = 97;
+
+fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Serves until `shutdown`, then finishes what is in flight, for ten seconds at most.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
+    let (tell, told) = oneshot::channel();
+    let shutdown = async move {
+        shutdown.await;
+        let _ = tell.send(());
+    };
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            warn!("TCP_NODELAY: {error}");
+        }
+    });
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let overdue = async {
+        if told.await.is_ok() {
+            tokio::time::sleep(DRAIN).await;
+        }
+    };
+    tokio::select! {
+        // What fails on one connection ends that connection: this never ends in an error.
+        _ = axum::serve(listener, service).with_graceful_shutdown(shutdown) => {}
+        () = overdue => warn!("connections still open after {DRAIN:?} are cut"),
+    }
+}

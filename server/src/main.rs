@@ -1,0 +1,39 @@
+//! `rl-server`: reads its flags, listens, and serves until SIGTERM or Ctrl-C.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use rl_server::{Config, Limiter, listen, router, serve};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    match run(Config::from_command_line()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            error!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> io::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let listener = listen(&config.addr)?;
+    info!("listening on {}", listener.local_addr()?);
+    let limiter = Limiter::new(&config).map_err(io::Error::other)?;
+    serve(listener, router(limiter), async move {
+        tokio::select! {
+            _ = terminated.recv() => info!("SIGTERM: finishing what is in flight"),
+            _ = interrupted.recv() => info!("Ctrl-C: finishing what is in flight"),
+        }
+    })
+    .await;
+    Ok(())
+}
