@@ -1,0 +1,48 @@
+# Shortcuts only: whoever leaves make aside loses nothing.
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test servers test-bucket test-full fuzz lint fmt check clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Redis with the module on REDIS_PORT (6379) and rl-server on ADDR (:8080), until Ctrl-C
+	@REDIS_PORT="$(REDIS_PORT)" ADDR="$(ADDR)" server/run.sh
+
+build: ## target/release/librl.so and target/release/rl-server
+	cargo build --release --package rl-module --package rl-server
+
+test: ## everything: laws, units, docs, and the real thing on the installed redis-server and on all that were fetched
+	tests/packages.sh
+	cargo test --workspace
+	@for server in $(wildcard tests/servers/*/*-server); do \
+	  echo "the same on $$server"; \
+	  RL_REDIS_SERVER="$$PWD/$$server" cargo test --package rl-tests --test it || exit 1; \
+	done
+
+servers: ## fetch Redis 8.2.3 and Valkey 9.1.2 into tests/servers, to test on them too
+	tests/servers.sh
+
+test-bucket: ## the arithmetic alone, without Redis
+	cargo test --package rl-bucket
+
+test-full: test ## test, and the laws once more on a hundred times as many sequences and calls
+	PROPTEST_CASES=25600 RL_CALLS=1000000000 cargo test --release --package rl-bucket
+
+fuzz: ## each fuzz target for SECONDS (600); needs cargo install cargo-fuzz
+	@for target in rate state arguments calls; do \
+	  (cd tests/fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . $$target -- -max_total_time=$(or $(SECONDS),600)) || exit 1; \
+	done
+
+lint: ## formatting, clippy and rustdoc, with warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+
+fmt: ## format the code
+	cargo fmt --all
+
+check: lint test ## what must pass before a commit
+
+clean: ## remove what was built
+	cargo clean

@@ -1,0 +1,129 @@
+//! What is fuzzed: any bytes in, and nothing but a panic is a finding. Included by the fuzz targets and by the replay of
+//! their corpus.
+#![allow(
+    dead_code,
+    reason = "each target is a program of its own and uses one of these"
+)]
+
+use rl_bucket::{Algorithm, Bucket, Change, Policy, Rate, Request, State, Tokens, UnixMicros};
+
+#[path = "../../module/src/args.rs"]
+mod args;
+#[path = "../../module/src/error.rs"]
+mod error;
+#[path = "../../module/bucket/tests/laws/oracle.rs"]
+mod oracle;
+
+/// The rate grammar: what is read is in lowest terms and is read back from what is shown of it.
+pub(crate) fn rate(data: &[u8]) {
+    if let Some(rate) = Rate::parse(data) {
+        let same = Rate::new(rate.count().into(), rate.period_us().into());
+        assert_eq!(same, Some(rate));
+        assert_eq!(Rate::parse(rate.to_string().as_bytes()), Some(rate));
+    }
+}
+
+/// The state decoder: what is read is written back to the byte, and is a bucket that answers.
+pub(crate) fn state(data: &[u8]) {
+    let (head, tail) = data.split_at(data.len().min(State::LEN));
+    let Some(state) = State::decode(head) else {
+        return;
+    };
+    assert_eq!(state.encode().as_slice(), head);
+    let later = tail
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    for now in [0, state.updated().get(), later, u64::MAX].map(UnixMicros::new) {
+        let bucket = Bucket::stored(state, now);
+        for request in [
+            Request::Cost(Tokens::ONE),
+            Request::Partial(Tokens::MAX),
+            Request::Force(Tokens::MAX),
+            Request::Refund(Tokens::ONE),
+        ] {
+            if let Ok((decision, change)) = bucket.decide(request) {
+                assert!(decision.remaining <= decision.limit);
+                if let Change::Store(state) = change {
+                    assert_eq!(State::decode(&state.encode()), Some(state));
+                    assert!(i64::try_from(state.as_new_at_ms()).is_ok());
+                }
+            }
+        }
+    }
+}
+
+/// The words of every command, one a line.
+pub(crate) fn arguments(data: &[u8]) {
+    let words: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
+    for algorithm in [Algorithm::Token, Algorithm::Leaky] {
+        if let Ok((policy, request)) = args::limit(algorithm, words.iter().copied()) {
+            assert!(policy.capacity() > Tokens::ZERO);
+            assert!(!matches!(
+                request,
+                Request::Partial(Tokens::ZERO)
+                    | Request::Force(Tokens::ZERO)
+                    | Request::Refund(Tokens::ZERO)
+            ));
+        }
+    }
+    if let Ok(Request::Cost(cost)) = args::peek(words.iter().copied()) {
+        assert!(cost <= Tokens::MAX);
+    }
+    if let Ok(limits) = args::multi(words.iter().copied()) {
+        assert!(limits.len() * 5 == words.len() && limits.len() <= 1000);
+    }
+    let _ = args::throttle("rl.throttle", words.iter().copied());
+    let _ = args::end(words.iter().copied());
+}
+
+/// Sequences of calls on one bucket, each answered as the oracle answers it.
+///
+/// The first bytes make three policies; then each nine bytes are a call: which policy, for what, and how far the clock
+/// has moved, back as well.
+pub(crate) fn calls(data: &[u8]) {
+    let Some((head, rest)) = data.split_first_chunk::<48>() else {
+        return;
+    };
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+    };
+    let policies: Vec<Policy> = head
+        .chunks_exact(16)
+        .filter_map(|bytes| {
+            let rate = Rate::new(number(&bytes[..5]).into(), number(&bytes[5..11]).into())?;
+            Policy::new(rate, Tokens::new(number(&bytes[11..16]))?)
+        })
+        .collect();
+    if policies.is_empty() {
+        return;
+    }
+    let (mut state, mut oracle, mut now_us) =
+        (None, oracle::Oracle::NEW, 1_700_000_000_000_000_u64);
+    for call in rest.chunks_exact(9).take(64) {
+        let policy = policies[usize::from(call[0]) % policies.len()];
+        let moved_us = i64::from(i32::from_le_bytes([call[1], call[2], call[3], call[4]]));
+        now_us = now_us.saturating_add_signed(moved_us);
+        let Some(n) = Tokens::new(number(&call[6..9])) else {
+            continue;
+        };
+        let request = match call[5] % 5 {
+            0 | 1 => Request::Cost(n),
+            2 if n > Tokens::ZERO => Request::Partial(n),
+            3 if n > Tokens::ZERO => Request::Force(n),
+            4 if n > Tokens::ZERO => Request::Refund(n),
+            _ => continue,
+        };
+        let expected = oracle.ask(Algorithm::Leaky, policy, request, now_us);
+        let bucket = Bucket::open(state, Algorithm::Leaky, policy, UnixMicros::new(now_us));
+        let answer = bucket.ok().and_then(|bucket| bucket.decide(request).ok());
+        assert_eq!(answer.map(|(decision, _)| decision), expected);
+        match answer {
+            Some((_, Change::Store(after))) => state = Some(after),
+            Some((_, Change::Remove)) => state = None,
+            Some((_, Change::Nothing)) | None => {}
+        }
+    }
+}

@@ -1,0 +1,79 @@
+use redis::Value;
+use rl_tests::RedisServer;
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).expect("UTF-8"),
+        Value::SimpleString(text) => text.clone(),
+        Value::Int(n) => n.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_person_is_told_what_is_known_of_a_bucket() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    redis.limit("RL.LEAKY k 5/1000s 20 COST 15");
+    let Value::Array(items) = redis.value("RL.INFO k") else {
+        panic!("a flat array in RESP2")
+    };
+    let told: Vec<(String, String)> = items
+        .chunks(2)
+        .map(|pair| (text(&pair[0]), text(&pair[1])))
+        .collect();
+    let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "algorithm",
+            "rate",
+            "limit",
+            "remaining",
+            "retry_after_ms",
+            "reset_after_ms",
+            "updated_us"
+        ]
+    );
+    let values: Vec<&str> = told.iter().map(|(_, value)| value.as_str()).collect();
+    assert_eq!(values[..5], ["leaky", "18/h", "20", "5", "0"]);
+    let reset_after_ms: u64 = values[5].parse().expect("a number");
+    assert!(
+        (2_990_000..=3_000_000).contains(&reset_after_ms),
+        "{told:?}"
+    );
+    let stored = rl_tests::Stored::read(&redis.stored("k").0.expect("a key"));
+    assert_eq!(values[6], stored.updated_us.to_string());
+}
+
+#[test]
+fn an_empty_bucket_tells_when_one_more_would_pass() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    redis.limit("RL.TOKEN k 1/1000s 2 FORCE 4");
+    let Value::Array(items) = redis.value("RL.INFO k") else {
+        panic!("a flat array in RESP2")
+    };
+    assert_eq!(
+        (text(&items[3]), text(&items[7])),
+        ("1/1000s".to_owned(), "0".to_owned())
+    );
+    let retry_after_ms: u64 = text(&items[9]).parse().expect("a number");
+    assert!(
+        (2_990_000..=3_000_000).contains(&retry_after_ms),
+        "{items:?}"
+    );
+}
+
+#[test]
+fn it_is_a_map_in_resp3_and_nil_of_nothing() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    assert_eq!(redis.value("RL.INFO k"), Value::Nil);
+    redis.value("HELLO 3");
+    redis.limit("RL.TOKEN k 10 20");
+    match redis.value("RL.INFO k") {
+        Value::Map(pairs) => assert_eq!(pairs.len(), 7),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,43 @@
+//! The whole from outside, on real processes. Where a new test goes:
+//!
+//! - `token`: RL.TOKEN as a client sees it: every field of its reply, every option
+//! - `leaky`: RL.LEAKY likewise, and what differs
+//! - `peek`: RL.PEEK
+//! - `info`: RL.INFO
+//! - `multi`: RL.MULTI: all or nothing
+//! - `throttle`: RL.THROTTLE and CL.THROTTLE, and what redis-cell left
+//! - `corpus`: what fuzzing found worth keeping, replayed
+//! - `errors`: every error reply, word for word, in one table
+//! - `history`: many callers' calls, recorded and checked by the promises alone
+//! - `hostile`: input that means harm, in every place
+//! - `keys`: types, names, expiry, watchers, transactions and scripts
+//! - `server`: what the server tells of us: COMMAND, ACL, INFO, MODULE
+//! - `persistence`: RDB and AOF, with and without the module
+//! - `replication`: what reaches a replica, and what does not
+//! - `concurrency`: many clients on one key
+//! - `http`: /token and /leaky: statuses, headers, bodies, flags, the end
+//! - `outage`: Redis gone, stopped, back, or without the module
+//! - `run`: `make run`
+//! - `readme`: README's commands print README's output
+//! - `layers`: who may depend on what, and which file may be unsafe
+
+mod concurrency;
+mod corpus;
+mod errors;
+mod history;
+mod hostile;
+mod http;
+mod info;
+mod keys;
+mod layers;
+mod leaky;
+mod multi;
+mod outage;
+mod peek;
+mod persistence;
+mod readme;
+mod replication;
+mod run;
+mod server;
+mod throttle;
+mod token;

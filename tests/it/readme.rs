@@ -1,0 +1,90 @@
+use std::process::Command;
+
+use rl_tests::{HttpServer, RedisServer, examples, project};
+
+/// Runs README's console blocks in order, on a server of the test's in the place of the ones at the usual ports.
+#[test]
+fn readme_s_commands_print_readme_s_output() {
+    let readme = std::fs::read_to_string(project().join("README.md")).expect("a README");
+    let examples = examples(&readme);
+    assert!(examples.len() > 20, "only {} examples", examples.len());
+    let redis = RedisServer::start();
+    let http = HttpServer::start(&["-redis", &redis.url()]);
+    for example in examples {
+        // README shows what a terminal shows; redis-cli prints it to a pipe only when told to.
+        let command = example
+            .command
+            .replace(
+                "redis-cli ",
+                &format!("redis-cli -s {} --no-raw ", redis.socket().display()),
+            )
+            .replace(":8080", &format!(":{}", http.port()));
+        let output = Command::new("bash")
+            .args(["-c", &command])
+            .current_dir(project())
+            .output()
+            .expect("bash runs");
+        let printed =
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let shown = example.output.join("\n");
+        assert!(
+            example.is_shown_by(&printed),
+            "$ {}\nREADME shows:\n{shown}\nprinted:\n{printed}",
+            example.command
+        );
+    }
+}
+
+/// Each error text of the module stands in README.
+#[test]
+fn readme_names_every_error() {
+    let readme = std::fs::read_to_string(project().join("README.md")).expect("a README");
+    let source =
+        std::fs::read_to_string(project().join("module/src/error.rs")).expect("the errors");
+    let texts: Vec<&str> = source
+        .split('"')
+        .filter(|text| text.starts_with("ERR ") || text.starts_with("WRONGTYPE "))
+        .collect();
+    assert!(texts.len() > 8, "{texts:?}");
+    for text in texts {
+        let text = text
+            .replace("{what}", "burst")
+            .replace("{command}", "rl.token");
+        assert!(readme.contains(&text), "not in README: {text}");
+    }
+}
+
+/// README's table of flags is `rl-server -help`'s, and the reverse.
+#[test]
+fn readme_names_every_flag_with_its_variable_and_default() {
+    let readme = std::fs::read_to_string(project().join("README.md")).expect("a README");
+    let output = Command::new(&rl_tests::artifacts().server)
+        .arg("-h")
+        .env_clear()
+        .output()
+        .expect("built");
+    let help = String::from_utf8(output.stdout).expect("UTF-8");
+    let mut flags = 0;
+    for line in help.lines().filter(|line| line.contains("[env: ")) {
+        let between = |from: &str, to: &str| {
+            line.split_once(from)
+                .and_then(|(_, rest)| rest.split(to).next())
+                .expect("help's form")
+        };
+        let row = format!(
+            "| `-{}` | `{}` | `{}` |",
+            between("--", " "),
+            between("[env: ", "]").trim_end_matches('='),
+            between("[default: ", "]")
+        );
+        assert!(readme.contains(&row), "not in README: {row}");
+        flags += 1;
+    }
+    assert_eq!(
+        flags,
+        readme
+            .lines()
+            .filter(|line| line.starts_with("| `-"))
+            .count()
+    );
+}

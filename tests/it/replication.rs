@@ -1,0 +1,288 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use redis::Value;
+use rl_tests::{Redis, RedisServer, Stop, eventually};
+
+/// A primary that sends its replicas no pings, so that its offset moves by what clients change and by nothing else.
+fn primary() -> RedisServer {
+    RedisServer::start_on_tcp(&[
+        "--repl-ping-replica-period",
+        "3600",
+        "--repl-diskless-sync-delay",
+        "0",
+    ])
+}
+
+fn replicaof(primary: &RedisServer) -> [String; 2] {
+    [
+        "--replicaof".to_owned(),
+        format!("127.0.0.1 {}", primary.port()),
+    ]
+}
+
+fn wait_for_link(replica: &mut Redis) {
+    eventually("the link to the primary", || {
+        (replica.info("replication", "master_link_status")? == "up").then_some(())
+    });
+}
+
+fn wait_for_offset(primary: &mut Redis, replica: &mut Redis) {
+    let offset = primary
+        .info("replication", "master_repl_offset")
+        .expect("an offset");
+    eventually("the replica to have it all", || {
+        (replica.info("replication", "slave_repl_offset")? == offset).then_some(())
+    });
+}
+
+fn assert_same(primary: &mut Redis, replica: &mut Redis, keys: &[String]) {
+    wait_for_offset(primary, replica);
+    for key in keys {
+        assert_eq!(primary.stored(key), replica.stored(key), "{key}");
+    }
+    assert_eq!(primary.line::<i64>("DBSIZE"), replica.line::<i64>("DBSIZE"));
+}
+
+/// Some of everything, most of it allowed.
+fn load(primary: &mut Redis) -> Vec<String> {
+    for i in 0..400 {
+        let key = i % 20;
+        match i % 7 {
+            0 => primary.limit(&format!("RL.LEAKY l{key} {}/100s 50 COST 2", 1 + i % 3)),
+            1 => primary.limit(&format!("RL.TOKEN t{key} 1/100s 50 FORCE 3")),
+            6 if i % 2 == 0 => primary.limit(&format!("RL.TOKEN t{key} 1/100s 50 REFUND 99")),
+            2 => primary.limit(&format!("RL.TOKEN t{key} 1/100s 50 REFUND 2")),
+            3 => primary.limit(&format!("RL.TOKEN t{key} 1/100s 9 COST 4 PARTIAL")),
+            _ => primary.limit(&format!("RL.TOKEN t{key} 7/3000s 50")),
+        };
+    }
+    (0..20)
+        .flat_map(|key| [format!("t{key}"), format!("l{key}")])
+        .collect()
+}
+
+#[test]
+fn a_replica_holds_the_same_bytes_and_deadlines() {
+    let primary = primary();
+    let mut here = primary.connect();
+    let before = load(&mut here);
+    let args = replicaof(&primary);
+    let replica = RedisServer::start_with(&[&args[0], &args[1]]);
+    let mut there = replica.connect();
+    wait_for_link(&mut there);
+    assert_same(&mut here, &mut there, &before);
+    let after = load(&mut here);
+    assert_same(&mut here, &mut there, &after);
+}
+
+#[test]
+fn a_replica_without_the_module_holds_them_too() {
+    let primary = primary();
+    let mut here = primary.connect();
+    let args = replicaof(&primary);
+    let replica = RedisServer::start_without_module(&[&args[0], &args[1]]);
+    let mut there = replica.connect();
+    wait_for_link(&mut there);
+    let keys = load(&mut here);
+    assert_same(&mut here, &mut there, &keys);
+}
+
+#[test]
+fn a_denied_or_peeked_or_failed_call_sends_nothing() {
+    let primary = primary();
+    let mut here = primary.connect();
+    let args = replicaof(&primary);
+    let replica = RedisServer::start_with(&[&args[0], &args[1]]);
+    wait_for_link(&mut replica.connect());
+    let offset = |redis: &mut Redis| {
+        redis
+            .info("replication", "master_repl_offset")
+            .expect("an offset")
+    };
+    here.limit("RL.TOKEN k 1/1000d 5 COST 5");
+    let before = offset(&mut here);
+    for line in [
+        "RL.TOKEN k 1/1000d 5",
+        "RL.TOKEN k 1/1000d 9 COST 9",
+        "RL.TOKEN new 1 5 COST 6",
+        "RL.PEEK k",
+        "RL.TOKEN new 1 5 REFUND 2",
+    ] {
+        here.value(line);
+        assert_eq!(offset(&mut here), before, "{line}");
+    }
+    for line in [
+        "RL.TOKEN k x 5",
+        "RL.LEAKY k 1 5",
+        "RL.TOKEN k 1/1000d 5 FORCE 281474976710655",
+    ] {
+        assert!(here.try_line::<Value>(line).is_err(), "{line}");
+        assert_eq!(offset(&mut here), before, "{line}");
+    }
+    here.limit("RL.TOKEN k 1/1000d 6");
+    assert_ne!(offset(&mut here), before, "an allowed call is sent");
+}
+
+#[test]
+fn a_replica_peeks_and_refuses_to_limit_and_goes_on_once_promoted() {
+    let primary = primary();
+    let mut here = primary.connect();
+    here.limit("RL.TOKEN k 1/1000d 5 COST 3");
+    let args = replicaof(&primary);
+    let replica = RedisServer::start_with(&[&args[0], &args[1]]);
+    let mut there = replica.connect();
+    wait_for_link(&mut there);
+    wait_for_offset(&mut here, &mut there);
+    assert_eq!(there.limit("RL.PEEK k COST 0")[..3], [1, 5, 2]);
+    let error = there
+        .try_line::<Value>("RL.TOKEN k 1/1000d 5")
+        .expect_err("read-only");
+    assert!(error.starts_with("READONLY "), "{error}");
+    there.value("REPLICAOF NO ONE");
+    assert_eq!(there.limit("RL.TOKEN k 1/1000d 5")[..3], [1, 5, 1]);
+}
+
+/// Callers that never stop, on a few hundred keys of every kind, while `trouble` is made; then all is at rest.
+fn under_load(primary: &RedisServer, trouble: impl FnOnce()) {
+    let stop = Stop::default();
+    let calls = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for caller in 0..4 {
+            let (stop, calls) = (&stop, &calls);
+            scope.spawn(move || {
+                let mut redis = primary.connect();
+                let mut i = caller;
+                while !stop.is_told() {
+                    one_call(&mut redis, i);
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    i += 4;
+                }
+            });
+        }
+        stop.after(|| {
+            let wait_for_more = |what| {
+                let before = calls.load(Ordering::Relaxed);
+                eventually(what, || {
+                    (calls.load(Ordering::Relaxed) > before + 4000).then_some(())
+                });
+            };
+            wait_for_more("some load");
+            trouble();
+            wait_for_more("more load");
+        });
+    });
+}
+
+fn one_call(redis: &mut Redis, i: u64) {
+    let key = i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
+    match i % 8 {
+        0 => redis.value(&format!("RL.LEAKY l{key} {}/100s 50 COST 2", 1 + i % 3)),
+        1 => redis.value(&format!("RL.TOKEN t{key} 1/100s 50 FORCE 3")),
+        2 => redis.value(&format!("RL.TOKEN t{key} 1/100s 50 REFUND {}", i % 90 + 1)),
+        3 => redis.value(&format!("RL.TOKEN t{key} 1/100s 9 COST 4 PARTIAL")),
+        4 => redis.value(&format!(
+            "RL.MULTI a{key} TOKEN 1/90s 40 1 b{key} LEAKY 1/80s 30 2"
+        )),
+        5 => redis.value(&format!("RL.THROTTLE t{key} 30 7 3000 2")),
+        6 => redis.value(&format!("RL.TOKEN fast{key} 200/s 9")),
+        _ => redis.value(&format!("RL.TOKEN t{key} 7/3000s 50")),
+    };
+}
+
+/// All slow keys are the same to the byte and the deadline, and the fast ones are gone from both.
+fn assert_equal(here: &mut Redis, there: &mut Redis) {
+    eventually("the fast keys to expire", || {
+        here.line::<Vec<String>>("KEYS fast*")
+            .is_empty()
+            .then_some(())
+    });
+    eventually("the other side to have it all", || {
+        (here.line::<i64>("DBSIZE") == there.line::<i64>("DBSIZE")).then_some(())
+    });
+    let keys: Vec<String> = here.line("KEYS *");
+    assert!(keys.len() > 300, "{}", keys.len());
+    eventually("the last change to arrive", || {
+        keys.iter()
+            .all(|key| here.stored(key) == there.stored(key))
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_full_sync_under_load_ends_in_the_same_bytes() {
+    for diskless in ["yes", "no"] {
+        let primary = RedisServer::start_on_tcp(&[
+            "--repl-diskless-sync",
+            diskless,
+            "--repl-diskless-sync-delay",
+            "0",
+        ]);
+        let args = replicaof(&primary);
+        let mut replica = None;
+        under_load(&primary, || {
+            let started = RedisServer::start_with(&[&args[0], &args[1]]);
+            wait_for_link(&mut started.connect());
+            replica = Some(started);
+        });
+        let replica = replica.expect("started");
+        assert_equal(&mut primary.connect(), &mut replica.connect());
+    }
+}
+
+#[test]
+fn dropped_links_under_load_end_in_the_same_bytes_along_a_chain() {
+    let primary = RedisServer::start_on_tcp(&[
+        "--repl-diskless-sync-delay",
+        "0",
+        "--repl-backlog-size",
+        "64mb",
+    ]);
+    let args = replicaof(&primary);
+    let middle = RedisServer::start_on_tcp(&[
+        &args[0],
+        &args[1],
+        "--repl-backlog-size",
+        "64mb",
+        "--repl-diskless-sync-delay",
+        "0",
+    ]);
+    let args = replicaof(&middle);
+    let last = RedisServer::start_with(&[&args[0], &args[1]]);
+    wait_for_link(&mut last.connect());
+    under_load(&primary, || {
+        for _ in 0..5 {
+            primary.connect().value("CLIENT KILL TYPE replica");
+            middle.connect().value("CLIENT KILL TYPE replica");
+            wait_for_link(&mut middle.connect());
+            wait_for_link(&mut last.connect());
+        }
+    });
+    let partial = primary
+        .connect()
+        .info("stats", "sync_partial_ok")
+        .expect("a count");
+    assert!(
+        partial.parse::<u64>().is_ok_and(|count| count > 0),
+        "no link was resumed: {partial}"
+    );
+    assert_equal(&mut primary.connect(), &mut middle.connect());
+    assert_equal(&mut primary.connect(), &mut last.connect());
+}
+
+#[test]
+fn a_promoted_replica_goes_on_and_feeds_the_old_primary() {
+    let primary = primary();
+    let args = replicaof(&primary);
+    let replica =
+        RedisServer::start_on_tcp(&[&args[0], &args[1], "--repl-diskless-sync-delay", "0"]);
+    wait_for_link(&mut replica.connect());
+    under_load(&primary, || {});
+    assert_equal(&mut primary.connect(), &mut replica.connect());
+    replica.connect().value("REPLICAOF NO ONE");
+    primary
+        .connect()
+        .value(&format!("REPLICAOF 127.0.0.1 {}", replica.port()));
+    wait_for_link(&mut primary.connect());
+    under_load(&replica, || {});
+    assert_equal(&mut replica.connect(), &mut primary.connect());
+}

@@ -1,0 +1,267 @@
+use redis::Value;
+use rl_tests::{Redis, RedisServer, artifacts, eventually};
+
+const COMMANDS: [&str; 6] = [
+    "rl.token",
+    "rl.leaky",
+    "rl.peek",
+    "rl.info",
+    "rl.multi",
+    "rl.throttle",
+];
+
+fn tells(redis: &mut Redis, line: &str, texts: &[&str]) {
+    let reply = format!("{:?}", redis.value(line));
+    for text in texts {
+        let bytes = format!("{:?}", text.as_bytes());
+        let as_bytes = bytes.trim_matches(['[', ']']);
+        assert!(
+            reply.contains(text) || reply.contains(as_bytes),
+            "{line}: no {text} in {reply}"
+        );
+    }
+}
+
+#[test]
+fn command_info_tells_arity_flags_and_keys() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    for (name, arity, flags) in [
+        ("rl.token", "-4", "write denyoom module fast"),
+        ("rl.leaky", "-4", "write denyoom module fast"),
+        ("rl.peek", "-2", "readonly module fast"),
+        ("rl.info", "2", "readonly module fast"),
+        ("rl.multi", "-6", "write denyoom module"),
+        ("rl.throttle", "-5", "write denyoom module fast"),
+    ] {
+        let line = format!("COMMAND INFO {name}");
+        tells(&mut redis, &line, &[&format!("int({arity})")]);
+        tells(&mut redis, &line, &flags.split(' ').collect::<Vec<_>>());
+        let access = if flags.starts_with("write") {
+            ["RW", "access", "update"]
+        } else {
+            ["RO", "access", "RO"]
+        };
+        tells(&mut redis, &line, &access);
+    }
+    let reply = format!("{:?}", redis.value("COMMAND INFO rl.multi"));
+    assert!(!reply.contains("\"fast\""), "{reply}");
+}
+
+#[test]
+fn command_getkeys_finds_every_key() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    for (line, keys) in [
+        ("rl.token k 10 20", vec!["k"]),
+        ("rl.peek k", vec!["k"]),
+        ("rl.info k", vec!["k"]),
+        ("rl.throttle k 15 30 60", vec!["k"]),
+        ("rl.multi a TOKEN 1 2 3", vec!["a"]),
+        (
+            "rl.multi a TOKEN 1 2 3 b LEAKY 1 2 3 c TOKEN 1 2 3",
+            vec!["a", "b", "c"],
+        ),
+    ] {
+        assert_eq!(
+            redis.line::<Vec<String>>(&format!("COMMAND GETKEYS {line}")),
+            keys,
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn command_docs_tells_what_each_command_is() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    for name in COMMANDS {
+        tells(
+            &mut redis,
+            &format!("COMMAND DOCS {name}"),
+            &["summary", "O(", "0.1.0", "arguments", "module", "key"],
+        );
+    }
+    tells(
+        &mut redis,
+        "COMMAND DOCS rl.token",
+        &[
+            "burst", "COST", "PARTIAL", "FORCE", "REFUND", "optional", "oneof",
+        ],
+    );
+    tells(
+        &mut redis,
+        "COMMAND DOCS rl.multi",
+        &["TOKEN", "LEAKY", "capacity", "multiple"],
+    );
+}
+
+/// `@write`, `@fast` and a category of our own, where a module can have them.
+#[test]
+fn acl_categories_are_told_where_the_server_has_them() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    let ours: Result<Vec<String>, String> = redis.try_line("ACL CAT ratelimit");
+    let Ok(mut ours) = ours else {
+        println!("skipped: this server has no categories of modules");
+        return;
+    };
+    ours.sort();
+    let mut commands = COMMANDS;
+    commands.sort_unstable();
+    assert_eq!(ours, commands);
+    let write: Vec<String> = redis.line("ACL CAT write");
+    assert!(write.contains(&"rl.token".to_owned()) && !write.contains(&"rl.peek".to_owned()));
+    redis.value("ACL SETUSER someone on nopass ~* +@ratelimit");
+    redis.value("AUTH someone x");
+    assert_eq!(redis.limit("RL.TOKEN k 10 20")[0], 1);
+}
+
+#[test]
+fn info_counts_what_became_of_each_call() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    for line in [
+        "RL.TOKEN k 1/1000d 2 COST 2",
+        "RL.TOKEN k 1/1000d 2",
+        "RL.TOKEN k 1/1000d 2",
+        "RL.TOKEN k 1/1000d 2 COST 3",
+        "RL.PEEK k",
+        "RL.PEEK nothing",
+        "RL.INFO k",
+        "RL.MULTI a TOKEN 1/1000d 2 2",
+        "RL.MULTI a TOKEN 1/1000d 2 2",
+        "RL.THROTTLE t 15 30 60",
+    ] {
+        redis.value(line);
+    }
+    assert!(redis.try_line::<Value>("RL.TOKEN k x 2").is_err());
+    assert!(redis.try_line::<Value>("RL.LEAKY k 1 2").is_err());
+    for (name, counts) in [
+        ("rl_token", "allowed=1,denied=2,never=1,peeked=0,failed=1"),
+        ("rl_leaky", "allowed=0,denied=0,never=0,peeked=0,failed=1"),
+        ("rl_peek", "allowed=0,denied=0,never=0,peeked=2,failed=0"),
+        ("rl_info", "allowed=0,denied=0,never=0,peeked=1,failed=0"),
+        ("rl_multi", "allowed=1,denied=1,never=0,peeked=0,failed=0"),
+        (
+            "rl_throttle",
+            "allowed=1,denied=0,never=0,peeked=0,failed=0",
+        ),
+        ("rl_panics", "0"),
+    ] {
+        assert_eq!(redis.info("rl", name).as_deref(), Some(counts), "{name}");
+    }
+}
+
+#[test]
+fn an_unknown_module_argument_refuses_to_load_with_a_clear_line() {
+    let server = RedisServer::start_without_module(&[]);
+    let mut redis = server.connect();
+    let module = artifacts().module.display();
+    assert!(
+        redis
+            .try_line::<Value>(&format!("MODULE LOAD {module} cl-throtle"))
+            .is_err()
+    );
+    assert!(
+        server
+            .log()
+            .contains("unknown module argument 'cl-throtle': there is only cl-throttle"),
+        "{}",
+        server.log()
+    );
+    redis.value(&format!("MODULE LOAD {module} CL-THROTTLE"));
+    assert_eq!(redis.limit("CL.THROTTLE k 15 30 60"), [0, 16, 15, -1, 2]);
+}
+
+#[test]
+fn a_second_module_of_our_name_does_not_load() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    assert!(
+        redis
+            .try_line::<Value>(&format!("MODULE LOAD {}", artifacts().module.display()))
+            .is_err()
+    );
+    assert_eq!(redis.limit("RL.TOKEN k 10 20")[0], 1);
+}
+
+#[test]
+fn the_module_unloads_and_loads_again_with_its_keys_alive() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    redis.limit("RL.TOKEN k 1/1000d 20 COST 5");
+    tells(&mut redis, "MODULE LIST", &["rl", "int(100)"]);
+    for _ in 0..3 {
+        redis.value("MODULE UNLOAD rl");
+        assert!(redis.try_line::<Value>("RL.TOKEN k 1/1000d 20").is_err());
+        redis.value(&format!("MODULE LOAD {}", artifacts().module.display()));
+        assert_eq!(redis.limit("RL.PEEK k")[..3], [1, 20, 14]);
+    }
+    if redis.try_line::<Value>("ACL CAT ratelimit").is_ok() {
+        redis.value("ACL SETUSER someone on nopass ~* +@ratelimit");
+        redis.value("AUTH someone x");
+        assert_eq!(redis.limit("RL.TOKEN k 1/1000d 20")[0], 1);
+    }
+}
+
+/// Valkey 9 refuses CLUSTER MIGRATESLOTS on the whole server if one module has not opted in.
+#[test]
+fn slots_still_migrate_with_the_module_loaded() {
+    let (from, to) = (
+        RedisServer::start_cluster_node(),
+        RedisServer::start_cluster_node(),
+    );
+    let (mut here, mut there) = (from.connect(), to.connect());
+    here.value("CLUSTER ADDSLOTSRANGE 0 16383");
+    let bus_port: String = there.line::<Vec<String>>("CONFIG GET cluster-port")[1].clone();
+    here.value(&format!("CLUSTER MEET 127.0.0.1 {} {bus_port}", to.port()));
+    eventually("the two to be one cluster", || {
+        let both = here
+            .line::<String>("CLUSTER NODES")
+            .matches("connected")
+            .count()
+            == 2;
+        let up = |redis: &mut Redis| {
+            redis
+                .line::<String>("CLUSTER INFO")
+                .contains("cluster_state:ok")
+        };
+        (both && up(&mut here) && up(&mut there)).then_some(())
+    });
+    here.limit("RL.TOKEN k 1/1000d 20 COST 5");
+    let slot: i64 = here.line("CLUSTER KEYSLOT k");
+    let node: String = there.line("CLUSTER MYID");
+    let migrate = format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {node}");
+    match here.try_line::<Value>(&migrate) {
+        Err(error) if error.to_lowercase().contains("unknown subcommand") => {
+            println!("skipped: this server has no CLUSTER MIGRATESLOTS");
+            return;
+        }
+        reply => reply.expect("the slot is on its way"),
+    };
+    let told = eventually("the slot to arrive", || {
+        there.try_line::<Vec<i64>>("RL.PEEK k COST 0").ok()
+    });
+    assert_eq!(told[..3], [1, 20, 15]);
+}
+
+/// redis-cli shows the arguments as one types, from COMMAND DOCS.
+#[test]
+fn redis_cli_hints_show_the_arguments() {
+    let server = RedisServer::start();
+    let script = format!(
+        "redis-cli -s {} COMMAND DOCS rl.token",
+        server.socket().display()
+    );
+    let shown = eventually("redis-cli", || {
+        let output = std::process::Command::new("bash")
+            .args(["-c", &script])
+            .output()
+            .ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    });
+    for word in ["rate", "burst", "cost", "COST", "PARTIAL"] {
+        assert!(shown.contains(word), "{shown}");
+    }
+}

@@ -1,0 +1,258 @@
+use redis::Value;
+use rl_tests::{Redis, RedisServer, Stored, artifacts, eventually};
+
+/// A server whose module also answers to CL.THROTTLE.
+fn start() -> RedisServer {
+    let mut server = RedisServer::start();
+    let module = artifacts().module.to_str().expect("UTF-8");
+    server.restart_with(&["--loadmodule", module, "cl-throttle"]);
+    server
+}
+
+fn now_us(redis: &mut Redis) -> u64 {
+    let (seconds, micros): (u64, u64) = redis.line("TIME");
+    seconds * 1_000_000 + micros
+}
+
+#[test]
+fn it_answers_as_redis_cell_documents() {
+    let server = start();
+    let mut redis = server.connect();
+    for command in ["RL.THROTTLE", "CL.THROTTLE"] {
+        assert_eq!(
+            redis.limit(&format!("{command} {command} 15 30 60")),
+            [0, 16, 15, -1, 2]
+        );
+        assert_eq!(
+            redis.limit(&format!("{command} {command} 15 30 60 15")),
+            [0, 16, 0, -1, 32]
+        );
+        assert_eq!(
+            redis.limit(&format!("{command} {command} 15 30 60")),
+            [1, 16, 0, 2, 32]
+        );
+        assert_eq!(
+            redis.limit(&format!("{command} {command} 15 30 60 3"))[..4],
+            [1, 16, 0, 6]
+        );
+        assert_eq!(
+            redis.limit(&format!("{command} {command} 15 30 60 17"))[..4],
+            [1, 16, 0, -1]
+        );
+    }
+}
+
+#[test]
+fn quantity_0_peeks() {
+    let server = start();
+    let mut redis = server.connect();
+    assert_eq!(redis.limit("CL.THROTTLE k 15 30 60 0"), [0, 16, 16, -1, 0]);
+    assert_eq!(redis.line::<i64>("EXISTS k"), 0);
+    redis.limit("CL.THROTTLE k 15 1 60");
+    let before = redis.stored("k");
+    assert_eq!(redis.limit("CL.THROTTLE k 15 1 60 0"), [0, 16, 15, -1, 60]);
+    assert_eq!(redis.stored("k"), before);
+}
+
+#[test]
+fn it_limits_the_buckets_of_rl_token() {
+    let server = start();
+    let mut redis = server.connect();
+    redis.limit("CL.THROTTLE k 15 30 1000 10");
+    assert_eq!(redis.limit("RL.TOKEN k 30/1000s 16")[..3], [1, 16, 5]);
+    assert_eq!(redis.limit("RL.THROTTLE k 15 30 1000 6")[..3], [1, 16, 5]);
+}
+
+#[test]
+fn what_redis_cell_gets_wrong_is_right() {
+    let server = start();
+    let mut redis = server.connect();
+    assert_eq!(
+        redis.limit("CL.THROTTLE fast 5999 6000 1 6000")[..3],
+        [0, 6000, 0]
+    );
+    let told = redis.limit("CL.THROTTLE fast 5999 6000 1 6000");
+    assert_eq!((told[0], told[1]), (1, 6000));
+    assert_eq!(redis.limit("CL.THROTTLE one 0 1 1000")[..4], [0, 1, 0, -1]);
+    assert_eq!(
+        redis.limit("CL.THROTTLE one 0 1 1000")[..4],
+        [1, 1, 0, 1000]
+    );
+    let number = "ERR value is not an integer or out of range";
+    for (line, error) in [
+        ("CL.THROTTLE k 9223372036854775807 30 60", number),
+        ("CL.THROTTLE k 281474976710655 30 60", number),
+        ("CL.THROTTLE k -1 30 60", number),
+        ("CL.THROTTLE k 15 -5 60", number),
+        ("CL.THROTTLE k 15 30 -60", number),
+        ("CL.THROTTLE k 15 30 60 -1", number),
+        ("CL.THROTTLE k 15 1 281474977", number),
+        (
+            "CL.THROTTLE k 15 0 60",
+            "ERR invalid count in 'cl.throttle' command",
+        ),
+        (
+            "RL.THROTTLE k 15 30 0",
+            "ERR invalid period in 'rl.throttle' command",
+        ),
+        ("RL.THROTTLE k 15 30 60 1 1", "ERR syntax error"),
+        (
+            "CL.THROTTLE k 15 30",
+            "ERR wrong number of arguments for 'cl.throttle' command",
+        ),
+    ] {
+        assert_eq!(
+            redis.try_line::<Value>(line),
+            Err(error.to_owned()),
+            "{line}"
+        );
+    }
+    redis.value("RPUSH list a");
+    assert!(
+        redis
+            .try_line::<Value>("CL.THROTTLE list 15 30 60")
+            .expect_err("a list")
+            .starts_with("WRONGTYPE ")
+    );
+    redis.value("SET text hello");
+    assert!(
+        redis
+            .try_line::<Value>("CL.THROTTLE text 15 30 60")
+            .expect_err("a text")
+            .starts_with("WRONGTYPE ")
+    );
+    let told: Vec<i64> = redis
+        .try_run(&[b"CL.THROTTLE".as_slice(), b"\xff\xfe", b"15", b"30", b"60"])
+        .expect("any key");
+    assert_eq!(told, [0, 16, 15, -1, 2]);
+    assert!(server.is_alive());
+}
+
+/// The sequence of a caller that asks, waits as told and asks again, in redis-cell's own whole seconds.
+#[test]
+fn waiting_as_told_passes_second_for_second() {
+    let server = start();
+    let mut redis = server.connect();
+    assert_eq!(redis.limit("CL.THROTTLE k 0 1 1"), [0, 1, 0, -1, 1]);
+    let told = redis.limit("CL.THROTTLE k 0 1 1");
+    assert_eq!(told, [1, 1, 0, 1, 1]);
+    eventually("the second to pass", || {
+        let told = redis.limit("CL.THROTTLE k 0 1 1");
+        assert!(
+            told == [1, 1, 0, 1, 1] || told == [0, 1, 0, -1, 1],
+            "{told:?}"
+        );
+        (told[0] == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_live_limit_of_redis_cell_survives_the_change_of_module() {
+    let server = start();
+    let mut redis = server.connect();
+    // Ten tokens of 30 a minute are used: redis-cell would have left the instant when they are back.
+    let as_new_us = now_us(&mut redis) + 20_000_000;
+    redis.value(&format!("SET k {}001 EX 60", as_new_us - 1));
+    let told = redis.limit("CL.THROTTLE k 15 30 60");
+    assert_eq!(told, [0, 16, 5, -1, 22]);
+    let (bytes, deadline_ms) = redis.stored("k");
+    let stored = Stored::read(&bytes.expect("a bucket of ours now"));
+    let empty_us = u128::from(stored.updated_us) + stored.used.div_ceil(stored.count.into());
+    assert_eq!(empty_us, u128::from(as_new_us) + 2_000_000);
+    assert_eq!(
+        u128::try_from(deadline_ms).expect("a deadline"),
+        empty_us.div_ceil(1000)
+    );
+}
+
+#[test]
+fn only_what_redis_cell_left_is_taken_over_and_only_when_asked_to() {
+    let server = start();
+    let mut redis = server.connect();
+    for line in [
+        "SET no_ttl 1700000000000000000",
+        "SET short 170000000000000000 EX 100",
+        "SET zero 0700000000000000000 EX 100",
+        "SET late 9999999999999999999 EX 100",
+        "SET text 17000000000000000x0 EX 100",
+    ] {
+        redis.value(line);
+        let key = line.split(' ').nth(1).expect("a key");
+        let error = redis
+            .try_line::<Value>(&format!("CL.THROTTLE {key} 15 30 60"))
+            .expect_err(key);
+        assert!(error.starts_with("WRONGTYPE "), "{error}");
+    }
+    redis.value("SET past 1700000000000000000 EX 100");
+    assert!(
+        redis.try_line::<Value>("RL.TOKEN past 10 20").is_err(),
+        "RL.TOKEN takes nothing over"
+    );
+    assert_eq!(redis.limit("RL.THROTTLE past 15 30 60"), [0, 16, 15, -1, 2]);
+    let as_new = (now_us(&mut redis) + 60_000_000) * 1000;
+    redis.value(&format!("SET full {as_new} EX 100"));
+    let before = redis.stored("full");
+    assert_eq!(redis.limit("CL.THROTTLE full 15 30 60 17")[0], 1);
+    assert_eq!(redis.stored("full"), before, "a denial changes nothing");
+
+    let plain = RedisServer::start();
+    let mut redis = plain.connect();
+    redis.value("SET past 1700000000000000000 EX 100");
+    assert!(
+        redis
+            .try_line::<Value>("RL.THROTTLE past 15 30 60")
+            .expect_err("a text")
+            .starts_with("WRONGTYPE ")
+    );
+    assert!(
+        redis
+            .try_line::<Value>("CL.THROTTLE k 15 30 60")
+            .expect_err("no alias")
+            .starts_with("ERR unknown command")
+    );
+}
+
+/// A module that has nothing but the name.
+const TAKES_THE_NAME: &str = r#"
+typedef int command(void *ctx, void **argv, int argc);
+static int nothing(void *ctx, void **argv, int argc) { return 0; }
+int RedisModule_OnLoad(void *ctx, void **argv, int argc) {
+    int (*get_api)(const char *, void *) = *(int (**)(const char *, void *))ctx;
+    void (*set_attribs)(void *, const char *, int, int);
+    int (*create)(void *, const char *, command *, const char *, int, int, int);
+    get_api("RedisModule_SetModuleAttribs", &set_attribs);
+    get_api("RedisModule_CreateCommand", &create);
+    set_attribs(ctx, "taken", 1, 1);
+    return create(ctx, "cl.throttle", nothing, "readonly", 0, 0, 0);
+}
+"#;
+
+#[test]
+fn where_the_name_is_taken_the_module_warns_and_loads_without_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (source, taken) = (dir.path().join("taken.c"), dir.path().join("taken.so"));
+    std::fs::write(&source, TAKES_THE_NAME).expect("written");
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&taken, &source])
+        .status();
+    assert!(built.is_ok_and(|status| status.success()));
+    let mut server = RedisServer::start();
+    let taken = taken.to_str().expect("UTF-8");
+    server.restart_with(&[
+        "--loadmodule",
+        taken,
+        "--loadmodule",
+        artifacts().module.to_str().expect("UTF-8"),
+        "cl-throttle",
+    ]);
+    assert!(
+        server.log().contains("cl.throttle is taken"),
+        "{}",
+        server.log()
+    );
+    assert_eq!(
+        server.connect().limit("RL.THROTTLE k 15 30 60"),
+        [0, 16, 15, -1, 2]
+    );
+}

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs what the build and the tests need and this machine lacks. Elsewhere than on Debian it names it and stops.
+set -euo pipefail
+
+has_libclang() {
+  # The library alone is not enough: bindgen needs clang's own headers too.
+  [ -n "${LIBCLANG_PATH:-}" ] || {
+    compgen -G '/usr/lib/llvm-*/lib/libclang-[0-9]*.so*' && compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h'
+  } >/dev/null
+}
+
+missing=()
+command -v cc >/dev/null || missing+=(gcc libc6-dev)
+has_libclang || missing+=(libclang-dev)
+command -v redis-server >/dev/null && command -v redis-cli >/dev/null || missing+=(redis-server)
+command -v curl >/dev/null || missing+=(curl)
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+  echo "please install first (Debian's names): ${missing[*]}" >&2
+  exit 1
+fi
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "please install first, as root: ${missing[*]}" >&2; exit 1; }
+  as_root=(sudo)
+fi
+
+echo "installing ${missing[*]}"
+# Debian starts a redis-server of its own when it installs one, on the very port that ours is to have.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap '"${as_root[@]}" rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+  "${as_root[@]}" chmod 755 "$policy"
+fi
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

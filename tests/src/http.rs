@@ -1,0 +1,195 @@
+//! The real rl-server, and requests to it byte by byte.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::process::Process;
+use crate::{PATIENCE, artifacts};
+
+/// A running rl-server.
+#[derive(Debug)]
+pub struct HttpServer {
+    process: Process,
+    port: u16,
+}
+
+impl HttpServer {
+    /// Starts it on a free port of the loopback address with these flags, and waits for its connection to Redis.
+    #[must_use]
+    pub fn start(flags: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", flags)
+    }
+
+    /// As [`HttpServer::start`] with this `-addr`, which should have port 0: the port is read from its log.
+    #[must_use]
+    pub fn start_at(addr: &str, flags: &[&str]) -> Self {
+        let (server, log) = Self::launch(addr, flags);
+        while !next_line(&log).contains("connected to Redis") {}
+        server
+    }
+
+    /// Starts it while there is no Redis.
+    #[must_use]
+    pub fn start_alone(flags: &[&str]) -> Self {
+        Self::launch("127.0.0.1:0", flags).0
+    }
+
+    fn launch(addr: &str, flags: &[&str]) -> (Self, Receiver<String>) {
+        let mut child = Command::new(&artifacts().server)
+            .args(["-addr", addr])
+            .args(flags)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("rl-server was built");
+        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let (tell, log) = mpsc::channel();
+        // Reads on until the end, so that a full pipe never stops the server.
+        thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| _ = tell.send(line));
+        });
+        let process = Process::from(child);
+        let port = loop {
+            if let Some((_, addr)) = next_line(&log).split_once("listening on ") {
+                break addr.parse::<SocketAddr>().expect("an address").port();
+            }
+        };
+        (Self { process, port }, log)
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A connection to it over IPv4.
+    #[must_use]
+    pub fn connect(&self) -> TcpStream {
+        connect(("127.0.0.1", self.port))
+    }
+
+    /// One request on a connection of its own.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Answer {
+        get(&mut self.connect(), path)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end and gives its exit code.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.process.wait().code()
+    }
+}
+
+/// How long an answer may take before it is called a hang: fifty deadlines, and half of what a client that waits for its
+/// reconnection takes.
+const HANG: Duration = Duration::from_secs(5);
+
+fn next_line(log: &Receiver<String>) -> String {
+    log.recv_timeout(PATIENCE)
+        .expect("rl-server logs that it listens, and that it is connected")
+}
+
+/// A connection that gives up after [`HANG`].
+///
+/// # Panics
+///
+/// If nothing listens there.
+fn connect(addr: impl std::net::ToSocketAddrs) -> TcpStream {
+    let stream = TcpStream::connect(addr).expect("rl-server listens");
+    stream.set_read_timeout(Some(HANG)).expect("a time-out");
+    stream
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The header lines as sent, without date.
+    pub headers: Vec<String>,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// The value of a header that is there once.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self
+            .headers
+            .iter()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name} is there twice");
+        value
+    }
+
+    /// The value of a field of the JSON body, as text.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let (_, rest) = self.body.split_once(&format!("\"{name}\":"))?;
+        rest.split([',', '}']).next()
+    }
+}
+
+/// GET on an open connection, which stays open.
+pub fn get(stream: &mut TcpStream, path: &str) -> Answer {
+    send(
+        stream,
+        &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"),
+    )
+}
+
+/// Sends bytes and reads one answer.
+///
+/// # Panics
+///
+/// If no whole answer comes.
+pub fn send(stream: &mut TcpStream, request: &str) -> Answer {
+    stream
+        .write_all(request.as_bytes())
+        .expect("the request is taken");
+    let mut reader = BufReader::new(stream);
+    let mut line = || {
+        let mut line = String::new();
+        reader
+            .read_line(&mut line)
+            .expect("an answer before the time-out");
+        line.trim_end().to_owned()
+    };
+    let status = line();
+    let mut headers: Vec<String> =
+        std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty())).collect();
+    headers.retain(|line| !line.starts_with("date: "));
+    let mut answer = Answer {
+        status: status
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .unwrap_or_else(|| panic!("{status:?}")),
+        headers,
+        body: String::new(),
+    };
+    let length = if request.starts_with("HEAD") {
+        "0"
+    } else {
+        answer.header("content-length").unwrap_or("0")
+    };
+    let mut body = vec![0; length.parse().expect("a length")];
+    reader.read_exact(&mut body).expect("a whole body");
+    answer.body = String::from_utf8(body).expect("UTF-8");
+    answer
+}

@@ -1,0 +1,68 @@
+//! The harness: real processes, each with a directory of its own, killed when dropped.
+//!
+//! [`RedisServer`] is a redis-server with the module on a unix socket; [`HttpServer`] is the rl-server binary on a free
+//! port. `RL_REDIS_SERVER` names another redis-server or valkey-server to test with.
+
+mod artifacts;
+mod http;
+mod process;
+mod readme;
+mod redis_server;
+mod stored;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use artifacts::{Artifacts, artifacts, project};
+pub use http::{Answer, HttpServer, get, send};
+pub use process::{Process, free_port};
+pub use readme::{Example, examples};
+pub use redis_server::{Redis, RedisServer};
+pub use stored::Stored;
+
+/// How long a condition may take before a test calls it a hang.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Tells threads to stop when dropped, so that a test that fails does not wait for them for ever.
+#[derive(Debug, Default)]
+pub struct Stop(AtomicBool);
+
+impl Stop {
+    /// Whether they are to stop.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Runs `body`, and tells them to stop when it has ended, in whatever way.
+    pub fn after<T>(&self, body: impl FnOnce() -> T) -> T {
+        struct Tell<'a>(&'a AtomicBool);
+        impl Drop for Tell<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let _tell = Tell(&self.0);
+        body()
+    }
+}
+
+/// Waits until `condition` gives a value, and fails the test if it does not within [`PATIENCE`].
+///
+/// # Panics
+///
+/// If the condition never holds; the message names it.
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain: {what}"
+        );
+        thread::sleep(Duration::from_millis(2));
+    }
+}

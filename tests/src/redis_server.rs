@@ -1,0 +1,284 @@
+//! A real redis-server.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::sys::signal::Signal;
+use redis::{Client, Connection, FromRedisValue, RedisError, Value};
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::{artifacts, eventually, free_port};
+
+/// A redis-server of its own directory, on a unix socket and, where asked for, a TCP port.
+#[derive(Debug)]
+pub struct RedisServer {
+    dir: TempDir,
+    args: Vec<String>,
+    port: u16,
+    process: Mutex<Option<Process>>,
+}
+
+impl RedisServer {
+    /// With the module, without persistence, on its socket only.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As [`RedisServer::start`], with more arguments.
+    #[must_use]
+    pub fn start_with(args: &[&str]) -> Self {
+        Self::new(0, &[&["--loadmodule", module()], args].concat())
+    }
+
+    /// As [`RedisServer::start_with`], reachable over TCP as well.
+    #[must_use]
+    pub fn start_on_tcp(args: &[&str]) -> Self {
+        Self::new(free_port(), &[&["--loadmodule", module()], args].concat())
+    }
+
+    /// A node of a cluster, with no slots yet.
+    #[must_use]
+    pub fn start_cluster_node() -> Self {
+        // Redis would take its own port and 10,000 for the bus, which may be above the last.
+        let bus_port = free_port().to_string();
+        Self::start_on_tcp(&["--cluster-enabled", "yes", "--cluster-port", &bus_port])
+    }
+
+    /// A server that does not have the module, reachable over TCP as well.
+    #[must_use]
+    pub fn start_without_module(args: &[&str]) -> Self {
+        Self::new(free_port(), args)
+    }
+
+    fn new(port: u16, args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory for the server");
+        let server = Self {
+            dir,
+            args: args.iter().map(ToString::to_string).collect(),
+            port,
+            process: Mutex::default(),
+        };
+        server.launch();
+        server
+    }
+
+    fn launch(&self) {
+        let program =
+            std::env::var("RL_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let log = std::fs::File::create(self.dir.path().join("log")).expect("a log file");
+        let mut command = Command::new(program);
+        command
+            .args([
+                "--port",
+                &self.port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+            ])
+            .arg(self.dir.path())
+            .arg("--unixsocket")
+            .arg(self.socket())
+            .args([
+                "--enable-debug-command",
+                "yes",
+                "--enable-module-command",
+                "yes",
+            ])
+            .args(&self.args)
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(Stdio::from(log));
+        let _ = std::fs::remove_file(self.socket());
+        let mut process = Process::start(&mut command);
+        eventually("redis-server to answer", || {
+            assert!(
+                process.ended().is_none(),
+                "redis-server ended:\n{}",
+                self.log()
+            );
+            self.try_connect()
+        });
+        *self.process() = Some(process);
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The unix socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("redis.sock")
+    }
+
+    /// Its working directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The TCP port, 0 if there is none.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address for rl-server.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("unix:{}", self.socket().display())
+    }
+
+    /// All that it has logged since it was last started.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    fn try_connect(&self) -> Option<Redis> {
+        let mut connection = Client::open(self.url()).ok()?.get_connection().ok()?;
+        let answer: Result<String, RedisError> = redis::cmd("PING").query(&mut connection);
+        answer.is_ok().then_some(Redis(connection))
+    }
+
+    /// A new connection. Waits while the server is loading.
+    #[must_use]
+    pub fn connect(&self) -> Redis {
+        eventually("redis-server to take a connection", || self.try_connect())
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let process = self.process();
+        process.as_ref().expect("it is running").signal(signal);
+    }
+
+    /// Kills it without a word.
+    pub fn kill(&self) {
+        *self.process() = None;
+    }
+
+    /// Ends it, by a kill if it is still running, and starts it anew in the same place with other arguments.
+    pub fn restart_with(&mut self, args: &[&str]) {
+        self.kill();
+        self.args = args.iter().map(ToString::to_string).collect();
+        self.launch();
+    }
+
+    /// Starts it anew as it was.
+    pub fn restart(&self) {
+        self.kill();
+        self.launch();
+    }
+
+    /// Whether it has not crashed.
+    pub fn is_alive(&self) -> bool {
+        self.process()
+            .as_mut()
+            .is_some_and(|process| process.ended().is_none())
+    }
+}
+
+/// No test may leave a panic behind that the module caught.
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        if std::thread::panicking() || !self.is_alive() {
+            return;
+        }
+        if let Some(panics) = self
+            .try_connect()
+            .and_then(|mut redis| redis.info("rl", "rl_panics"))
+        {
+            assert_eq!(panics, "0", "{}", self.log());
+        }
+    }
+}
+
+fn module() -> &'static str {
+    artifacts().module.to_str().expect("a path in UTF-8")
+}
+
+/// A connection to a [`RedisServer`].
+pub struct Redis(Connection);
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Redis")
+    }
+}
+
+impl Redis {
+    /// Runs a command given as words, which may be any bytes.
+    ///
+    /// # Errors
+    ///
+    /// The server's error, as its whole text.
+    pub fn try_run<T: FromRedisValue>(&mut self, words: &[impl AsRef<[u8]>]) -> Result<T, String> {
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(word.as_ref());
+        }
+        command
+            .query(&mut self.0)
+            .map_err(|error| match (error.code(), error.detail()) {
+                (Some(code), Some(detail)) => format!("{code} {detail}"),
+                _ => format!("not a reply of the server: {error}"),
+            })
+    }
+
+    /// Runs a command given as one line of words.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::try_run`].
+    pub fn try_line<T: FromRedisValue>(&mut self, line: &str) -> Result<T, String> {
+        self.try_run(&line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs a command that must succeed.
+    ///
+    /// # Panics
+    ///
+    /// If the server answers an error.
+    pub fn line<T: FromRedisValue>(&mut self, line: &str) -> T {
+        self.try_line(line)
+            .unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    /// The integers of a limit's reply.
+    pub fn limit(&mut self, line: &str) -> Vec<i64> {
+        self.line(line)
+    }
+
+    /// The bytes and the deadline of a key: all that may not change when nothing is said to change. Both are of one instant,
+    /// so that a key that expires is never half there.
+    pub fn stored(&mut self, key: &str) -> (Option<Vec<u8>>, i64) {
+        redis::pipe()
+            .atomic()
+            .cmd("GET")
+            .arg(key)
+            .cmd("PEXPIRETIME")
+            .arg(key)
+            .query(&mut self.0)
+            .unwrap_or_else(|error| panic!("{key}: {error}"))
+    }
+
+    /// One number of INFO.
+    pub fn info(&mut self, section: &str, field: &str) -> Option<String> {
+        let info: String = self.line(&format!("INFO {section}"));
+        info.lines().find_map(|line| {
+            line.strip_prefix(field)?
+                .strip_prefix(':')
+                .map(str::to_owned)
+        })
+    }
+
+    /// A reply as it is.
+    pub fn value(&mut self, line: &str) -> Value {
+        self.line(line)
+    }
+}

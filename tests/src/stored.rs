@@ -1,0 +1,66 @@
+//! The 44 bytes read from outside, by the documented layout and not by the code under test.
+
+/// What a key holds of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// `T` or `L`.
+    pub algorithm: char,
+    /// Units used: one token is `period_us` of them.
+    pub used: u128,
+    /// When it last changed.
+    pub updated_us: u64,
+    /// Tokens per period, in lowest terms.
+    pub count: u64,
+    /// Microseconds of a period, in lowest terms.
+    pub period_us: u64,
+    /// Burst or capacity.
+    pub capacity: u64,
+}
+
+impl Stored {
+    /// Whether the layout allows these bytes: known letter and version, a rate in lowest terms, a capacity, and at most
+    /// 2^48 - 1 tokens used.
+    #[must_use]
+    pub fn is_valid(bytes: &[u8]) -> bool {
+        if bytes.len() != 44 || !matches!(bytes[0], b'T' | b'L') || bytes[1] != b'1' {
+            return false;
+        }
+        let stored = Self::read(bytes);
+        let (mut a, mut b) = (stored.count, stored.period_us);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        let most = u128::from(stored.period_us) * ((1 << 48) - 1);
+        a == 1
+            && stored.count > 0
+            && stored.period_us > 0
+            && stored.capacity > 0
+            && stored.used <= most
+    }
+
+    /// Reads the layout.
+    ///
+    /// # Panics
+    ///
+    /// If the length or the version is another.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Self {
+        assert_eq!(bytes.len(), 44);
+        assert_eq!(bytes[1], b'1');
+        let number = |from: usize, to: usize| {
+            bytes[from..to]
+                .iter()
+                .rev()
+                .fold(0_u128, |number, byte| number << 8 | u128::from(*byte))
+        };
+        let short = |from, to| u64::try_from(number(from, to)).expect("at most eight bytes");
+        Self {
+            algorithm: char::from(bytes[0]),
+            used: number(2, 18),
+            updated_us: short(18, 26),
+            count: short(26, 32),
+            period_us: short(32, 38),
+            capacity: short(38, 44),
+        }
+    }
+}
