@@ -4,8 +4,10 @@
 //! port. `RL_REDIS_SERVER` names another redis-server or valkey-server to test with.
 
 mod artifacts;
+mod history;
 mod http;
 mod process;
+mod promises;
 mod readme;
 mod redis_server;
 mod stored;
@@ -15,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use artifacts::{Artifacts, artifacts, project};
+pub use history::{History, Overshoot, wait_for_calls};
 pub use http::{Answer, HttpServer, get, send};
 pub use process::{Process, free_port};
 pub use readme::{Example, examples};

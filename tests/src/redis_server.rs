@@ -222,12 +222,7 @@ impl Redis {
         for word in words {
             command.arg(word.as_ref());
         }
-        command
-            .query(&mut self.0)
-            .map_err(|error| match (error.code(), error.detail()) {
-                (Some(code), Some(detail)) => format!("{code} {detail}"),
-                _ => format!("not a reply of the server: {error}"),
-            })
+        command.query(&mut self.0).map_err(|error| text_of(&error))
     }
 
     /// Runs a command given as one line of words.
@@ -254,22 +249,35 @@ impl Redis {
         self.line(line)
     }
 
+    /// Runs commands, each given as a line of words, in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::try_run`].
+    pub fn try_transaction<T: FromRedisValue>(&mut self, lines: &[&str]) -> Result<T, String> {
+        let mut transaction = redis::pipe();
+        transaction.atomic();
+        for line in lines {
+            let mut words = line.split_whitespace();
+            transaction
+                .cmd(words.next().expect("a command"))
+                .arg(words.collect::<Vec<_>>());
+        }
+        transaction
+            .query(&mut self.0)
+            .map_err(|error| text_of(&error))
+    }
+
     /// The bytes and the deadline of a key: all that may not change when nothing is said to change. Both are of one instant,
     /// so that a key that expires is never half there.
     pub fn stored(&mut self, key: &str) -> (Option<Vec<u8>>, i64) {
-        redis::pipe()
-            .atomic()
-            .cmd("GET")
-            .arg(key)
-            .cmd("PEXPIRETIME")
-            .arg(key)
-            .query(&mut self.0)
+        self.try_transaction(&[&format!("GET {key}"), &format!("PEXPIRETIME {key}")])
             .unwrap_or_else(|error| panic!("{key}: {error}"))
     }
 
-    /// One number of INFO.
+    /// One field of INFO, `None` if it is not there or the server is gone.
     pub fn info(&mut self, section: &str, field: &str) -> Option<String> {
-        let info: String = self.line(&format!("INFO {section}"));
+        let info: String = self.try_line(&format!("INFO {section}")).ok()?;
         info.lines().find_map(|line| {
             line.strip_prefix(field)?
                 .strip_prefix(':')
@@ -280,5 +288,12 @@ impl Redis {
     /// A reply as it is.
     pub fn value(&mut self, line: &str) -> Value {
         self.line(line)
+    }
+}
+
+fn text_of(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => format!("not a reply of the server: {error}"),
     }
 }

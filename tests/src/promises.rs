@@ -1,0 +1,205 @@
+//! P1 to P4, checked on the calls of one key by the promises alone: no bucket is computed here.
+
+use crate::history::{Event, Kind, Policy, policies};
+
+/// Tokens that a call took (or, below 0, gave back), and when by some clock.
+#[derive(Clone, Copy)]
+struct Entry {
+    tokens: i128,
+    at_us: i128,
+}
+
+/// The most that was taken since any of the entries, less what the rate gave since then, in units of `policy`: what is used
+/// (the backlog of a queue: D. V. Lindley, The theory of queues with a single server, 1952).
+fn used(entries: &[Entry], now_us: i128, policy: Policy) -> i128 {
+    let (mut sum, mut most) = (0, 0);
+    for entry in entries.iter().rev() {
+        sum += entry.tokens;
+        most = most.max(sum * policy.period_us - policy.count * (now_us - entry.at_us));
+    }
+    most
+}
+
+/// What was taken of one key so far.
+#[derive(Default)]
+struct Taken {
+    /// Since the bucket was last seen as new, by its own clock: that never goes back, but is set back, and all with it, when
+    /// the server's is too far behind.
+    entries: Vec<Entry>,
+    /// What was admitted ever, FORCE aside, by the distance that the clock has moved forward in all.
+    admitted: Vec<Entry>,
+    now_us: i128,
+    forward_us: i128,
+    /// The bucket's latest instant.
+    kept_us: Option<i128>,
+    /// Whether an answer was lost since the bucket was last seen as new: it may have taken tokens that nobody counted.
+    incomplete: bool,
+}
+
+impl Taken {
+    fn move_clock(&mut self, event: &Event) {
+        let now_us = event.read_us().unwrap_or(event.after_us);
+        if self.now_us != 0 {
+            self.forward_us += (now_us - self.now_us).max(0);
+        }
+        self.now_us = now_us;
+        if let (Some(kept_us), Some(updated_us)) = (self.kept_us, event.updated_us()) {
+            let behind_us = (kept_us - updated_us).max(0);
+            for entry in &mut self.entries {
+                entry.at_us -= behind_us;
+            }
+        }
+        self.kept_us = event.updated_us();
+    }
+
+    fn take(&mut self, event: &Event) {
+        let tokens = event.tokens();
+        if event.used_alone(tokens) {
+            self.entries.clear();
+            self.incomplete = false;
+        }
+        if let (Some(at_us), true) = (event.updated_us(), tokens != 0) {
+            self.entries.push(Entry { tokens, at_us });
+        }
+        if event.kind != Kind::Force && tokens != 0 {
+            let at_us = self.forward_us;
+            self.admitted.push(Entry { tokens, at_us });
+        }
+    }
+
+    /// P1: whether more was admitted in some span that ends now than capacity and rate allow.
+    fn exceeds(&self, policy: Policy) -> bool {
+        used(&self.admitted, self.forward_us, policy) > policy.full()
+    }
+
+    /// Whether there is no room for `cost` at an instant of the bucket's clock.
+    fn is_full(&self, cost: i128, at_us: i128, policy: Policy) -> bool {
+        let latest_us = self.entries.last().map_or(at_us, |entry| entry.at_us);
+        used(&self.entries, at_us.max(latest_us), policy) + cost * policy.period_us > policy.full()
+    }
+}
+
+/// Checks the calls of one key, in order.
+///
+/// # Panics
+///
+/// At the first that breaks a promise.
+pub(crate) fn check(key: u64, events: &[Event]) {
+    let mut taken = Taken::default();
+    let mut before: Option<&Event> = None;
+    for event in events {
+        let next = before.is_none_or(|before| before.number + 1 == event.number);
+        let kept_us = taken.kept_us;
+        taken.incomplete |= !next;
+        taken.move_clock(event);
+        taken.take(event);
+        let broken = if event.tokens() == 0 {
+            let unchanged = before.filter(|_| next);
+            took_nothing(&taken, event, unchanged, kept_us, policies(key))
+        } else {
+            took_some(&taken, event, kept_us, policies(key))
+        };
+        if let Some(promise) = broken {
+            panic!("{promise}, k{key}: {event:?} after {before:?}");
+        }
+        before = Some(event);
+    }
+}
+
+/// What a call that changed its bucket breaks.
+fn took_some(
+    taken: &Taken,
+    event: &Event,
+    kept_us: Option<i128>,
+    policies: &[Policy],
+) -> Option<&'static str> {
+    let updated_us = event.updated_us();
+    if updated_us.is_some() && event.read_us().is_none() && updated_us != kept_us {
+        return Some("an instant that no clock showed");
+    }
+    if taken.exceeds(largest(policies)) {
+        return Some("P1");
+    }
+    let ([policy], Some(at_us)) = (policies, updated_us) else {
+        return None;
+    };
+    if event.admitted() > 0 && used(&taken.entries, at_us, *policy) > policy.full() {
+        return Some("P1, with what was forced");
+    }
+    let short = event.kind == Kind::Partial && event.admitted() < event.cost;
+    (short && !taken.incomplete && !taken.is_full(1, at_us, *policy)).then_some("P2, in part")
+}
+
+/// What a call that took nothing breaks.
+fn took_nothing(
+    taken: &Taken,
+    event: &Event,
+    before: Option<&Event>,
+    kept_us: Option<i128>,
+    policies: &[Policy],
+) -> Option<&'static str> {
+    let [policy] = policies else { return None };
+    let clock_went_back = kept_us.is_some_and(|kept_us| event.before_us < kept_us);
+    let same =
+        |before: &Event| (&before.bytes, before.deadline_ms) == (&event.bytes, event.deadline_ms);
+    if event.bytes.is_some() && !clock_went_back && !before.is_none_or(same) {
+        return Some("P3");
+    }
+    let peeked = event.kind == Kind::Peek;
+    match *event.told.first()? {
+        0 if taken.incomplete || (peeked && clock_went_back) => None,
+        0 => denied(taken, event, *policy),
+        _ => taken
+            .is_full(event.cost, event.after_us, *policy)
+            .then_some("P1, peeked"),
+    }
+}
+
+/// A denial is right if it would have been one at the earlier reading of the clock, and its wait if a millisecond less is
+/// too little from the earlier reading on and the wait enough from the later one on.
+fn denied(taken: &Taken, event: &Event, policy: Policy) -> Option<&'static str> {
+    let cost = if event.kind == Kind::Partial {
+        1
+    } else {
+        event.cost
+    };
+    let is_full = |at_us| taken.is_full(cost, at_us, policy);
+    if !is_full(event.before_us) {
+        return Some("P2");
+    }
+    match i128::from(event.told[3]) {
+        -1 => (cost <= policy.capacity).then_some("P4, told never"),
+        wait_ms if !is_full(event.before_us + (wait_ms - 1) * 1000) => Some("P4, told too long"),
+        wait_ms => is_full(event.after_us + wait_ms * 1000).then_some("P4, told too short"),
+    }
+}
+
+/// The fastest of the rates with the largest of the capacities.
+fn largest(policies: &[Policy]) -> Policy {
+    let mut largest = policies[0];
+    for policy in policies {
+        if policy.count * largest.period_us > largest.count * policy.period_us {
+            (largest.count, largest.period_us) = (policy.count, policy.period_us);
+        }
+        largest.capacity = largest.capacity.max(policy.capacity);
+    }
+    largest
+}
+
+/// The tokens that were admitted in some span above what capacity and rate allow, whichever primaries admitted them.
+pub(crate) fn overshoot(events: &[Event], policy: Policy) -> i128 {
+    let mut changes: Vec<Entry> = events
+        .iter()
+        .filter(|event| event.kind != Kind::Force && event.tokens() != 0)
+        .map(|event| Entry {
+            tokens: event.tokens(),
+            at_us: event.updated_us().unwrap_or(event.after_us),
+        })
+        .collect();
+    changes.sort_by_key(|change| change.at_us);
+    let most = (1..=changes.len())
+        .map(|end| used(&changes[..end], changes[end - 1].at_us, policy))
+        .max();
+    let above = most.unwrap_or(0) - policy.full();
+    above.max(0).div_euclid(policy.period_us) + i128::from(above.max(0) % policy.period_us != 0)
+}
