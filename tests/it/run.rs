@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use rl_tests::{Process, eventually, free_port, project};
+use rl_tests::{Port, Process, eventually, project};
 
 fn make_run(redis_port: u16, addr: &str) -> Command {
     let mut command = Command::new("make");
@@ -30,7 +30,8 @@ fn listens(port: u16) -> bool {
 
 #[test]
 fn make_run_serves_until_ctrl_c_and_leaves_nothing_behind() {
-    let (redis_port, http_port) = (free_port(), free_port());
+    let (redis, http) = (Port::free(), Port::free());
+    let (redis_port, http_port) = (redis.number(), http.number());
     let temporary = tempfile::tempdir().expect("a directory");
     let mut child = make_run(redis_port, &format!("127.0.0.1:{http_port}"))
         .env("TMPDIR", temporary.path())
@@ -78,9 +79,10 @@ fn make_run_serves_until_ctrl_c_and_leaves_nothing_behind() {
 fn a_taken_port_is_a_clear_error_that_names_the_variable() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port();
+    let free = Port::free().number();
     for (redis_port, addr, variable) in [
-        (port, format!("127.0.0.1:{}", free_port()), "REDIS_PORT"),
-        (free_port(), format!("127.0.0.1:{port}"), "ADDR"),
+        (port, format!("127.0.0.1:{free}"), "REDIS_PORT"),
+        (free, format!("127.0.0.1:{port}"), "ADDR"),
     ] {
         let mut child = make_run(redis_port, &addr).spawn().expect("make runs");
         let mut error = String::new();

@@ -1,7 +1,8 @@
 //! A child process that ends with the test.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -54,9 +55,44 @@ impl Drop for Process {
     }
 }
 
-/// A TCP port of the loopback address that nothing listens on.
-#[must_use]
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback address has a free port");
-    listener.local_addr().expect("it is bound").port()
+/// A TCP port of the loopback address that no other test is given while this lives, nor any soon after.
+///
+/// It lies below those that Linux gives to outgoing connections: one of them could take it while its server restarts.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    /// The UDP port of the same number, held so that tests in other processes choose another.
+    _held: UdpSocket,
+}
+
+impl Port {
+    const LOWEST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+
+    /// One that nothing listens on.
+    #[must_use]
+    pub fn free() -> Self {
+        // Counted on, since what had a port until now may still look for its peer there.
+        static TRIED: AtomicU32 = AtomicU32::new(0);
+        let first = std::process::id().wrapping_mul(499);
+        let next = || first.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed));
+        std::iter::repeat_with(next)
+            .take(Self::COUNT as usize)
+            .filter_map(|n| u16::try_from(Self::LOWEST + n % Self::COUNT).ok())
+            .find_map(Self::hold)
+            .expect("one of so many ports is free")
+    }
+
+    fn hold(number: u16) -> Option<Self> {
+        let addr = (Ipv4Addr::LOCALHOST, number);
+        let _held = UdpSocket::bind(addr).ok()?;
+        TcpListener::bind(addr).ok()?;
+        Some(Self { number, _held })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
+    }
 }

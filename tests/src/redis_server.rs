@@ -8,16 +8,17 @@ use nix::sys::signal::Signal;
 use redis::{Client, Connection, FromRedisValue, RedisError, Value};
 use tempfile::TempDir;
 
-use crate::process::Process;
-use crate::{artifacts, eventually, free_port};
+use crate::process::{Port, Process};
+use crate::{artifacts, eventually};
 
 /// A redis-server of its own directory, on a unix socket and, where asked for, a TCP port.
 #[derive(Debug)]
 pub struct RedisServer {
-    dir: TempDir,
-    args: Vec<String>,
-    port: u16,
     process: Mutex<Option<Process>>,
+    args: Vec<String>,
+    /// Its own first; that of the cluster's bus is only held.
+    ports: Vec<Port>,
+    dir: TempDir,
 }
 
 impl RedisServer {
@@ -30,36 +31,37 @@ impl RedisServer {
     /// As [`RedisServer::start`], with more arguments.
     #[must_use]
     pub fn start_with(args: &[&str]) -> Self {
-        Self::new(0, &[&["--loadmodule", module()], args].concat())
+        Self::new(Vec::new(), &with_module(args))
     }
 
     /// As [`RedisServer::start_with`], reachable over TCP as well.
     #[must_use]
     pub fn start_on_tcp(args: &[&str]) -> Self {
-        Self::new(free_port(), &[&["--loadmodule", module()], args].concat())
+        Self::new(vec![Port::free()], &with_module(args))
     }
 
     /// A node of a cluster, with no slots yet.
     #[must_use]
     pub fn start_cluster_node() -> Self {
         // Redis would take its own port and 10,000 for the bus, which may be above the last.
-        let bus_port = free_port().to_string();
-        Self::start_on_tcp(&["--cluster-enabled", "yes", "--cluster-port", &bus_port])
+        let bus_port = Port::free();
+        let number = bus_port.number().to_string();
+        let args = ["--cluster-enabled", "yes", "--cluster-port", &number];
+        Self::new(vec![Port::free(), bus_port], &with_module(&args))
     }
 
     /// A server that does not have the module, reachable over TCP as well.
     #[must_use]
     pub fn start_without_module(args: &[&str]) -> Self {
-        Self::new(free_port(), args)
+        Self::new(vec![Port::free()], args)
     }
 
-    fn new(port: u16, args: &[&str]) -> Self {
-        let dir = tempfile::tempdir().expect("a directory for the server");
+    fn new(ports: Vec<Port>, args: &[&str]) -> Self {
         let server = Self {
-            dir,
-            args: args.iter().map(ToString::to_string).collect(),
-            port,
             process: Mutex::default(),
+            args: args.iter().map(ToString::to_string).collect(),
+            ports,
+            dir: tempfile::tempdir().expect("a directory for the server"),
         };
         server.launch();
         server
@@ -73,7 +75,7 @@ impl RedisServer {
         command
             .args([
                 "--port",
-                &self.port.to_string(),
+                &self.port().to_string(),
                 "--bind",
                 "127.0.0.1",
                 "--save",
@@ -95,11 +97,15 @@ impl RedisServer {
         let _ = std::fs::remove_file(self.socket());
         let mut process = Process::start(&mut command);
         eventually("redis-server to answer", || {
-            assert!(
-                process.ended().is_none(),
-                "redis-server ended:\n{}",
-                self.log()
-            );
+            if process.ended().is_some() {
+                let log = self.log();
+                // An outgoing connection may have our port for a while, where the system gives it any.
+                assert!(
+                    log.contains("Address already in use"),
+                    "redis-server ended:\n{log}"
+                );
+                process = Process::start(&mut command);
+            }
             self.try_connect()
         });
         *self.process() = Some(process);
@@ -124,7 +130,7 @@ impl RedisServer {
     /// The TCP port, 0 if there is none.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.ports.first().map_or(0, Port::number)
     }
 
     /// Its address for rl-server.
@@ -198,8 +204,9 @@ impl Drop for RedisServer {
     }
 }
 
-fn module() -> &'static str {
-    artifacts().module.to_str().expect("a path in UTF-8")
+fn with_module<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    let module = artifacts().module.to_str().expect("a path in UTF-8");
+    [&["--loadmodule", module], args].concat()
 }
 
 /// A connection to a [`RedisServer`].
