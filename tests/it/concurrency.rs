@@ -37,9 +37,9 @@ fn sixty_four_connections_admit_a_burst_and_not_one_more() {
 fn sixty_four_connections_admit_the_rate_to_the_last_fraction() {
     let server = RedisServer::start();
     let mut redis = server.connect();
-    redis.limit("RL.TOKEN k 3000/7s 20000 FORCE 20000");
+    redis.limit("RL.TOKEN k 300/7s 20000 FORCE 20000");
     let before = stored(&mut redis);
-    let admitted = u128::try_from(hammer(&server, "RL.TOKEN k 3000/7s 20000", 400)).expect("some");
+    let admitted = u128::try_from(hammer(&server, "RL.TOKEN k 300/7s 20000", 400)).expect("some");
     let after = stored(&mut redis);
     let given_back = u128::from(after.updated_us - before.updated_us) * u128::from(after.count);
     assert_eq!(

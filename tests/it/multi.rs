@@ -19,11 +19,11 @@ fn multi(redis: &mut Redis, line: &str) -> (i64, i64, Vec<Vec<i64>>) {
 fn all_are_charged_in_one_call() {
     let server = RedisServer::start();
     let mut redis = server.connect();
-    let line = "RL.MULTI {u1}:s TOKEN 10/s 20 1 {u1}:h TOKEN 1000/h 1000 1 {u1}:tokens LEAKY 40000/m 8000 350";
+    let line = "RL.MULTI {u1}:s TOKEN 10/s 20 1 {u1}:h TOKEN 1/h 1000 1 {u1}:tokens LEAKY 40000/m 8000 350";
     let (allowed, place, each) = multi(&mut redis, line);
     assert_eq!((allowed, place), (1, 0));
     assert_eq!(each[0], [1, 20, 19, 0, 100]);
-    assert_eq!(each[1], [1, 1000, 999, 0, 3600]);
+    assert_eq!(each[1], [1, 1000, 999, 0, 3_600_000]);
     assert_eq!(each[2], [1, 8000, 7650, 0, 525, 0]);
     assert_eq!(redis.limit("RL.PEEK {u1}:h COST 0")[..3], [1, 1000, 999]);
 }

@@ -1,5 +1,5 @@
 use redis::Value;
-use rl_tests::{Redis, RedisServer, Stored, artifacts, eventually};
+use rl_tests::{Redis, RedisServer, Stored, artifacts, assert_about, eventually};
 
 /// A server whose module also answers to CL.THROTTLE.
 fn start() -> RedisServer {
@@ -14,6 +14,11 @@ fn now_us(redis: &mut Redis) -> u64 {
     seconds * 1_000_000 + micros
 }
 
+/// As [`assert_about`], in redis-cell's whole seconds.
+fn assert_about_s(value_s: i64, exact_s: i64) {
+    assert_about(value_s * 1000, exact_s * 1000);
+}
+
 #[test]
 fn it_answers_as_redis_cell_documents() {
     let server = start();
@@ -23,22 +28,25 @@ fn it_answers_as_redis_cell_documents() {
             redis.limit(&format!("{command} {command} 15 30 60")),
             [0, 16, 15, -1, 2]
         );
-        assert_eq!(
-            redis.limit(&format!("{command} {command} 15 30 60 15")),
-            [0, 16, 0, -1, 32]
-        );
-        assert_eq!(
-            redis.limit(&format!("{command} {command} 15 30 60")),
-            [1, 16, 0, 2, 32]
-        );
-        assert_eq!(
-            redis.limit(&format!("{command} {command} 15 30 60 3"))[..4],
-            [1, 16, 0, 6]
-        );
-        assert_eq!(
-            redis.limit(&format!("{command} {command} 15 30 60 17"))[..4],
-            [1, 16, 0, -1]
-        );
+        // So slow that nothing comes back while the test runs: two million seconds a token.
+        let mut ask = |quantity| {
+            let told = redis.limit(&format!(
+                "{command} slow:{command} 15 30 60000000 {quantity}"
+            ));
+            assert_eq!(told[1], 16);
+            told
+        };
+        assert_eq!(ask(1), [0, 16, 15, -1, 2_000_000]);
+        let told = ask(15);
+        assert_eq!((told[0], told[2], told[3]), (0, 0, -1));
+        assert_about_s(told[4], 32_000_000);
+        for (quantity, wait_s) in [(1, 2_000_000), (3, 6_000_000)] {
+            let told = ask(quantity);
+            assert_eq!((told[0], told[2]), (1, 0));
+            assert_about_s(told[3], wait_s);
+            assert_eq!(told[4] - told[3], 32_000_000 - wait_s);
+        }
+        assert_eq!(ask(17)[..4], [1, 16, 0, -1]);
     }
 }
 
@@ -48,9 +56,11 @@ fn quantity_0_peeks() {
     let mut redis = server.connect();
     assert_eq!(redis.limit("CL.THROTTLE k 15 30 60 0"), [0, 16, 16, -1, 0]);
     assert_eq!(redis.line::<i64>("EXISTS k"), 0);
-    redis.limit("CL.THROTTLE k 15 1 60");
+    redis.limit("CL.THROTTLE k 15 1 6000000");
     let before = redis.stored("k");
-    assert_eq!(redis.limit("CL.THROTTLE k 15 1 60 0"), [0, 16, 15, -1, 60]);
+    let told = redis.limit("CL.THROTTLE k 15 1 6000000 0");
+    assert_eq!(told[..4], [0, 16, 15, -1]);
+    assert_about_s(told[4], 6_000_000);
     assert_eq!(redis.stored("k"), before);
 }
 
@@ -58,26 +68,28 @@ fn quantity_0_peeks() {
 fn it_limits_the_buckets_of_rl_token() {
     let server = start();
     let mut redis = server.connect();
-    redis.limit("CL.THROTTLE k 15 30 1000 10");
-    assert_eq!(redis.limit("RL.TOKEN k 30/1000s 16")[..3], [1, 16, 5]);
-    assert_eq!(redis.limit("RL.THROTTLE k 15 30 1000 6")[..3], [1, 16, 5]);
+    redis.limit("CL.THROTTLE k 15 30 60000000 10");
+    assert_eq!(redis.limit("RL.TOKEN k 1/2000000s 16")[..3], [1, 16, 5]);
+    assert_eq!(
+        redis.limit("RL.THROTTLE k 15 30 60000000 6")[..3],
+        [1, 16, 5]
+    );
 }
 
 #[test]
 fn what_redis_cell_gets_wrong_is_right() {
     let server = start();
     let mut redis = server.connect();
-    assert_eq!(
-        redis.limit("CL.THROTTLE fast 5999 6000 1 6000")[..3],
-        [0, 6000, 0]
-    );
-    let told = redis.limit("CL.THROTTLE fast 5999 6000 1 6000");
-    assert_eq!((told[0], told[1]), (1, 6000));
-    assert_eq!(redis.limit("CL.THROTTLE one 0 1 1000")[..4], [0, 1, 0, -1]);
-    assert_eq!(
-        redis.limit("CL.THROTTLE one 0 1 1000")[..4],
-        [1, 1, 0, 1000]
-    );
+    let fast = "CL.THROTTLE fast 59999999999 6000 1 60000000000";
+    assert_eq!(redis.limit(fast), [0, 60_000_000_000, 0, -1, 10_000_000]);
+    let told = redis.limit(fast);
+    assert_eq!(told[..2], [1, 60_000_000_000]);
+    assert_about_s(told[3], 10_000_000);
+    let one = "CL.THROTTLE one 0 1 1000000";
+    assert_eq!(redis.limit(one), [0, 1, 0, -1, 1_000_000]);
+    let told = redis.limit(one);
+    assert_eq!(told[..3], [1, 1, 0]);
+    assert_about_s(told[3], 1_000_000);
     let number = "ERR value is not an integer or out of range";
     for (line, error) in [
         ("CL.THROTTLE k 9223372036854775807 30 60", number),
@@ -134,31 +146,41 @@ fn waiting_as_told_passes_second_for_second() {
     let server = start();
     let mut redis = server.connect();
     assert_eq!(redis.limit("CL.THROTTLE k 0 1 1"), [0, 1, 0, -1, 1]);
-    let told = redis.limit("CL.THROTTLE k 0 1 1");
-    assert_eq!(told, [1, 1, 0, 1, 1]);
-    eventually("the second to pass", || {
+    let mut debt = 0;
+    let told = eventually("a denial", || {
         let told = redis.limit("CL.THROTTLE k 0 1 1");
-        assert!(
-            told == [1, 1, 0, 1, 1] || told == [0, 1, 0, -1, 1],
-            "{told:?}"
-        );
-        (told[0] == 0).then_some(())
+        if told[0] == 1 {
+            return Some(told);
+        }
+        // More each time, since a pause between the two calls may pay it.
+        debt = 2 * debt + 1;
+        redis.limit(&format!("RL.TOKEN k 1 1 FORCE {debt}"));
+        None
     });
+    let wait_s = told[3];
+    assert_eq!(told, [1, 1, 0, wait_s, wait_s]);
+    assert!((1..=debt + 1).contains(&wait_s), "{told:?}");
+    let passed_us = now_us(&mut redis) + u64::try_from(wait_s).expect("a wait") * 1_000_000;
+    eventually("the seconds to pass by the server's clock", || {
+        (now_us(&mut redis) >= passed_us).then_some(())
+    });
+    assert_eq!(redis.limit("CL.THROTTLE k 0 1 1"), [0, 1, 0, -1, 1]);
 }
 
 #[test]
 fn a_live_limit_of_redis_cell_survives_the_change_of_module() {
     let server = start();
     let mut redis = server.connect();
-    // Ten tokens of 30 a minute are used: redis-cell would have left the instant when they are back.
-    let as_new_us = now_us(&mut redis) + 20_000_000;
-    redis.value(&format!("SET k {}001 EX 60", as_new_us - 1));
-    let told = redis.limit("CL.THROTTLE k 15 30 60");
-    assert_eq!(told, [0, 16, 5, -1, 22]);
+    // Ten tokens of 30 in 60 million seconds are used: redis-cell would have left the instant when they are back.
+    let as_new_us = now_us(&mut redis) + 20_000_000_000_000;
+    redis.value(&format!("SET k {}001 EX 20000000", as_new_us - 1));
+    let told = redis.limit("CL.THROTTLE k 15 30 60000000");
+    assert_eq!(told[..4], [0, 16, 5, -1]);
+    assert_about_s(told[4], 22_000_000);
     let (bytes, deadline_ms) = redis.stored("k");
     let stored = Stored::read(&bytes.expect("a bucket of ours now"));
     let empty_us = u128::from(stored.updated_us) + stored.used.div_ceil(stored.count.into());
-    assert_eq!(empty_us, u128::from(as_new_us) + 2_000_000);
+    assert_eq!(empty_us, u128::from(as_new_us) + 2_000_000_000_000);
     assert_eq!(
         u128::try_from(deadline_ms).expect("a deadline"),
         empty_us.div_ceil(1000)
@@ -171,10 +193,10 @@ fn only_what_redis_cell_left_is_taken_over_and_only_when_asked_to() {
     let mut redis = server.connect();
     for line in [
         "SET no_ttl 1700000000000000000",
-        "SET short 170000000000000000 EX 100",
-        "SET zero 0700000000000000000 EX 100",
-        "SET late 9999999999999999999 EX 100",
-        "SET text 17000000000000000x0 EX 100",
+        "SET short 170000000000000000 EX 100000",
+        "SET zero 0700000000000000000 EX 100000",
+        "SET late 9999999999999999999 EX 100000",
+        "SET text 17000000000000000x0 EX 100000",
     ] {
         redis.value(line);
         let key = line.split(' ').nth(1).expect("a key");
@@ -183,21 +205,21 @@ fn only_what_redis_cell_left_is_taken_over_and_only_when_asked_to() {
             .expect_err(key);
         assert!(error.starts_with("WRONGTYPE "), "{error}");
     }
-    redis.value("SET past 1700000000000000000 EX 100");
+    redis.value("SET past 1700000000000000000 EX 100000");
     assert!(
         redis.try_line::<Value>("RL.TOKEN past 10 20").is_err(),
         "RL.TOKEN takes nothing over"
     );
     assert_eq!(redis.limit("RL.THROTTLE past 15 30 60"), [0, 16, 15, -1, 2]);
-    let as_new = (now_us(&mut redis) + 60_000_000) * 1000;
-    redis.value(&format!("SET full {as_new} EX 100"));
+    let as_new = (now_us(&mut redis) + 60_000_000_000) * 1000;
+    redis.value(&format!("SET full {as_new} EX 100000"));
     let before = redis.stored("full");
     assert_eq!(redis.limit("CL.THROTTLE full 15 30 60 17")[0], 1);
     assert_eq!(redis.stored("full"), before, "a denial changes nothing");
 
     let plain = RedisServer::start();
     let mut redis = plain.connect();
-    redis.value("SET past 1700000000000000000 EX 100");
+    redis.value("SET past 1700000000000000000 EX 100000");
     assert!(
         redis
             .try_line::<Value>("RL.THROTTLE past 15 30 60")
