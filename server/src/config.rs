@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -47,6 +48,10 @@ pub struct Config {
     /// Most requests of a caller that pass at once; the capacity of /leaky
     #[arg(long, env = "RL_BURST", default_value = "20", value_parser = burst)]
     pub burst: Tokens,
+
+    /// How long a request waits for Redis, such as 50ms or 2s
+    #[arg(long, env = "RL_DEADLINE", default_value = "100ms", value_parser = duration)]
+    pub deadline: Duration,
 }
 
 /// A rate, and the text it was read from, which Redis is given as it stands.
@@ -75,6 +80,17 @@ fn burst(text: &str) -> Result<Tokens, &'static str> {
     Tokens::parse(text.as_bytes())
         .filter(|burst| *burst > Tokens::ZERO)
         .ok_or("expected a whole number from 1 to 281474976710655")
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(unit_at.unwrap_or(text.len()));
+    let number: Option<u32> = number.parse().ok();
+    match (number, unit) {
+        (Some(ms @ 1..), "ms") => Ok(Duration::from_millis(ms.into())),
+        (Some(s @ 1..), "s") => Ok(Duration::from_secs(s.into())),
+        _ => Err("expected a whole number from 1 on with its unit, such as 50ms or 2s"),
+    }
 }
 
 impl Config {
@@ -196,7 +212,7 @@ mod tests {
 
     #[test]
     fn wrong_flags_and_values_exit_with_2_and_help_with_0() {
-        let wrong: [&[&str]; 12] = [
+        let wrong: [&[&str]; 17] = [
             &["-nope"],
             &["-rate"],
             &["-rate=0"],
@@ -206,6 +222,11 @@ mod tests {
             &["-burst=0"],
             &["-burst=1e3"],
             &["-burst=281474976710656"],
+            &["-deadline=100"],
+            &["-deadline=0ms"],
+            &["-deadline=1.5s"],
+            &["-deadline=ms"],
+            &["-deadline=4294967296ms"],
             &["-redis=http://localhost"],
             &["stray"],
             &["--", "-rate=5"],
@@ -226,5 +247,17 @@ mod tests {
             (":8080", "localhost:6379")
         );
         assert_eq!((config.rate.text.as_str(), config.burst.get()), ("10", 20));
+        assert_eq!(config.deadline, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        for (text, duration) in [
+            ("1ms", Duration::from_millis(1)),
+            ("2000ms", Duration::from_secs(2)),
+            ("60s", Duration::from_secs(60)),
+        ] {
+            assert_eq!(parse(&["-deadline", text]).unwrap().deadline, duration);
+        }
     }
 }

@@ -18,9 +18,6 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::error::Unavailable;
 
-/// How long a request waits for Redis. Left to itself the client would wait for its reconnection, for seconds.
-const DEADLINE: Duration = Duration::from_millis(100);
-
 /// How long one attempt to connect may take.
 const CONNECT: Duration = Duration::from_millis(250);
 
@@ -61,6 +58,8 @@ pub struct Limiter {
     /// The policy of every bucket, and its rate as it was written.
     policy: Policy,
     rate: String,
+    /// How long a request waits for Redis. Left to itself the client would wait for its reconnection, for seconds.
+    deadline: Duration,
     /// What the log last said: why Redis does not decide, or that it does.
     trouble: Arc<Mutex<Option<Unavailable>>>,
 }
@@ -82,6 +81,7 @@ impl Limiter {
             connection,
             policy: Policy::new(config.rate.rate, config.burst).ok_or("the burst is at least 1")?,
             rate: config.rate.text.clone(),
+            deadline: config.deadline,
             trouble: Arc::default(),
         })
     }
@@ -109,7 +109,7 @@ impl Limiter {
             .arg(&self.rate)
             .arg(self.policy.capacity().get());
         let mut connection = self.connection.clone();
-        let reply = timeout(DEADLINE, call.query_async::<Vec<i64>>(&mut connection)).await;
+        let reply = timeout(self.deadline, call.query_async::<Vec<i64>>(&mut connection)).await;
         let decision = match reply {
             Err(_elapsed) => Err(Unavailable::NoAnswer),
             Ok(Err(error)) => Err(reason(&error)),

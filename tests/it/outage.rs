@@ -4,7 +4,10 @@ use std::thread;
 use nix::sys::signal::Signal;
 use rl_tests::{Answer, HttpServer, RedisServer, Stop, artifacts, eventually, get};
 
-const CALLERS: usize = 8;
+const CALLERS: u64 = 8;
+
+/// The one that rl-server has if nothing is said.
+const DEADLINE: &str = "100ms";
 
 /// What callers that never stop have been answered.
 #[derive(Default)]
@@ -28,20 +31,21 @@ impl Answers {
         }
     }
 
-    /// Waits until every caller may have had a new answer of this kind.
-    fn wait_for_more(&self, what: &str, counter: &AtomicU64) {
+    /// Waits until every caller may have had so many new answers of this kind.
+    fn wait_for_more(&self, what: &str, counter: &AtomicU64, each: u64) {
         let before = counter.load(Ordering::Relaxed);
         eventually(what, || {
-            (counter.load(Ordering::Relaxed) > before + 2 * CALLERS as u64).then_some(())
+            (counter.load(Ordering::Relaxed) > before + each * CALLERS).then_some(())
         });
     }
 
     fn wait_for_decisions(&self) {
-        self.wait_for_more("decisions", &self.decided);
+        self.wait_for_more("decisions", &self.decided, 2);
     }
 
+    /// So many that a server which waits for its client's reconnection, for ten seconds, does not get there.
     fn wait_for_503(&self) {
-        self.wait_for_more("503", &self.unavailable);
+        self.wait_for_more("503", &self.unavailable, 16);
     }
 }
 
@@ -61,7 +65,8 @@ fn under_load(http: &HttpServer, trouble: impl FnOnce(&Answers)) {
 
 fn start() -> (RedisServer, HttpServer) {
     let redis = RedisServer::start_on_tcp(&[]);
-    let http = HttpServer::start(&["-redis", &format!("127.0.0.1:{}", redis.port())]);
+    let address = format!("127.0.0.1:{}", redis.port());
+    let http = HttpServer::start(&["-redis", &address, "-deadline", DEADLINE]);
     (redis, http)
 }
 
@@ -106,7 +111,8 @@ fn assert_unavailable(answer: &Answer, error: &str) {
 fn no_redis_is_said_and_one_that_comes_later_is_used() {
     let redis = RedisServer::start_on_tcp(&[]);
     redis.kill();
-    let http = HttpServer::start_alone(&["-redis", &format!("127.0.0.1:{}", redis.port())]);
+    let address = format!("127.0.0.1:{}", redis.port());
+    let http = HttpServer::start_alone(&["-redis", &address, "-deadline", DEADLINE]);
     assert_unavailable(&http.get("/token"), "Redis does not answer");
     redis.restart();
     eventually("a decision", || {
