@@ -12,6 +12,9 @@ use crate::{Redis, RedisServer, Stop, Stored, eventually};
 /// More callers than a server has threads.
 const CALLERS: u64 = 6;
 
+/// The most that a call costs or gives back.
+pub(crate) const LARGEST_COST: i128 = 10;
+
 /// A rate as count and period, and a capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {

@@ -1,6 +1,6 @@
 //! P1 to P4, checked on the calls of one key by the promises alone: no bucket is computed here.
 
-use crate::history::{Event, Kind, Policy, policies};
+use crate::history::{Event, Kind, LARGEST_COST, Policy, policies};
 
 /// Tokens that a call took (or, below 0, gave back), and when by some clock.
 #[derive(Clone, Copy)]
@@ -67,6 +67,17 @@ impl Taken {
         }
     }
 
+    /// So many calls got no answer: each may have taken tokens, or given back as many as the largest refund.
+    fn lose_sight_of(&mut self, calls: i64) {
+        self.incomplete = true;
+        let tokens = -LARGEST_COST * i128::from(calls);
+        for changes in [&mut self.entries, &mut self.admitted] {
+            if let Some(Entry { at_us, .. }) = changes.last().copied() {
+                changes.push(Entry { tokens, at_us });
+            }
+        }
+    }
+
     /// P1: whether more was admitted in some span that ends now than capacity and rate allow.
     fn exceeds(&self, policy: Policy) -> bool {
         used(&self.admitted, self.forward_us, policy) > policy.full()
@@ -88,9 +99,12 @@ pub(crate) fn check(key: u64, events: &[Event]) {
     let mut taken = Taken::default();
     let mut before: Option<&Event> = None;
     for event in events {
-        let next = before.is_none_or(|before| before.number + 1 == event.number);
+        let unanswered = before.map_or(0, |before| event.number - before.number - 1);
+        let next = unanswered == 0;
         let kept_us = taken.kept_us;
-        taken.incomplete |= !next;
+        if !next {
+            taken.lose_sight_of(unanswered);
+        }
         taken.move_clock(event);
         taken.take(event);
         let broken = if event.tokens() == 0 {
