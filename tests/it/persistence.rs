@@ -123,8 +123,7 @@ fn a_change_counts_for_save_points_and_a_denial_does_not() {
 }
 
 /// Takes tokens until the server is gone, and gives what was answered as allowed, by key.
-fn take_until_the_end(server: &RedisServer, caller: usize, stop: &Stop) -> HashMap<String, u128> {
-    let mut redis = server.connect();
+fn take_until_the_end(mut redis: Redis, caller: usize, stop: &Stop) -> HashMap<String, u128> {
     let mut allowed = HashMap::new();
     for i in (caller..).take_while(|_| !stop.is_told()) {
         let key = format!("k{}", i % 7);
@@ -145,9 +144,13 @@ fn what_was_answered_as_allowed_is_there_after_kill_9() {
     let server = RedisServer::start_with(&args);
     let stop = Stop::default();
     let answered: Vec<HashMap<String, u128>> = thread::scope(|scope| {
-        let (server, stop) = (&server, &stop);
-        let callers: Vec<_> = (0..CALLERS)
-            .map(|caller| scope.spawn(move || take_until_the_end(server, caller, stop)))
+        let stop = &stop;
+        // Connected before the first begins: one that came after the kill would wait for the restart, and the restart for it.
+        let connections: Vec<Redis> = (0..CALLERS).map(|_| server.connect()).collect();
+        let callers: Vec<_> = connections
+            .into_iter()
+            .enumerate()
+            .map(|(caller, redis)| scope.spawn(move || take_until_the_end(redis, caller, stop)))
             .collect();
         let mut redis = server.connect();
         stop.after(|| {
