@@ -21,7 +21,7 @@ pub use history::{History, Overshoot, wait_for_calls};
 pub use http::{Answer, HttpServer, get, send};
 pub use process::{Port, Process};
 pub use readme::{Example, examples};
-pub use redis_server::{Redis, RedisServer};
+pub use redis_server::{Redis, RedisServer, Setup};
 pub use stored::Stored;
 
 /// How long a condition may take before a test calls it a hang: long, since a busy machine may do nothing for many seconds.

@@ -11,11 +11,53 @@ use tempfile::TempDir;
 use crate::process::{Port, Process};
 use crate::{artifacts, eventually};
 
+/// How a server is started.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// The module it loads, if any.
+    pub module: Option<PathBuf>,
+    /// More arguments.
+    pub args: Vec<String>,
+    /// What its environment has beside ours.
+    pub environment: Vec<(String, String)>,
+    /// The program and its arguments that run the server for us, such as valgrind; empty for none.
+    pub runner: Vec<String>,
+}
+
+impl Setup {
+    /// With the module, and more arguments.
+    #[must_use]
+    pub fn with_module(args: &[&str]) -> Self {
+        Self {
+            module: Some(artifacts().module.clone()),
+            ..Self::without_module(args)
+        }
+    }
+
+    /// Without the module.
+    #[must_use]
+    pub fn without_module(args: &[&str]) -> Self {
+        Self {
+            args: args.iter().map(ToString::to_string).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The command that starts `program`.
+    fn command(&self, program: &str) -> Command {
+        let mut words = self.runner.iter().map(String::as_str).chain([program]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
 /// A redis-server of its own directory, on a unix socket and, where asked for, a TCP port.
 #[derive(Debug)]
 pub struct RedisServer {
     process: Mutex<Option<Process>>,
-    args: Vec<String>,
+    setup: Setup,
     /// Its own first; that of the cluster's bus is only held.
     ports: Vec<Port>,
     dir: TempDir,
@@ -31,13 +73,25 @@ impl RedisServer {
     /// As [`RedisServer::start`], with more arguments.
     #[must_use]
     pub fn start_with(args: &[&str]) -> Self {
-        Self::new(Vec::new(), &with_module(args))
+        Self::start_as(Setup::with_module(args))
+    }
+
+    /// On its socket only, as the setup says.
+    #[must_use]
+    pub fn start_as(setup: Setup) -> Self {
+        Self::new(Vec::new(), setup)
     }
 
     /// As [`RedisServer::start_with`], reachable over TCP as well.
     #[must_use]
     pub fn start_on_tcp(args: &[&str]) -> Self {
-        Self::new(vec![Port::free()], &with_module(args))
+        Self::start_on_tcp_as(Setup::with_module(args))
+    }
+
+    /// As [`RedisServer::start_as`], reachable over TCP as well.
+    #[must_use]
+    pub fn start_on_tcp_as(setup: Setup) -> Self {
+        Self::new(vec![Port::free()], setup)
     }
 
     /// A node of a cluster, with no slots yet.
@@ -47,19 +101,19 @@ impl RedisServer {
         let bus_port = Port::free();
         let number = bus_port.number().to_string();
         let args = ["--cluster-enabled", "yes", "--cluster-port", &number];
-        Self::new(vec![Port::free(), bus_port], &with_module(&args))
+        Self::new(vec![Port::free(), bus_port], Setup::with_module(&args))
     }
 
     /// A server that does not have the module, reachable over TCP as well.
     #[must_use]
     pub fn start_without_module(args: &[&str]) -> Self {
-        Self::new(vec![Port::free()], args)
+        Self::start_on_tcp_as(Setup::without_module(args))
     }
 
-    fn new(ports: Vec<Port>, args: &[&str]) -> Self {
+    fn new(ports: Vec<Port>, setup: Setup) -> Self {
         let server = Self {
             process: Mutex::default(),
-            args: args.iter().map(ToString::to_string).collect(),
+            setup,
             ports,
             dir: tempfile::tempdir().expect("a directory for the server"),
         };
@@ -67,33 +121,31 @@ impl RedisServer {
         server
     }
 
-    fn launch(&self) {
+    fn command(&self) -> Command {
         let program =
             std::env::var("RL_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
         let log = std::fs::File::create(self.dir.path().join("log")).expect("a log file");
-        let mut command = Command::new(program);
+        let mut command = self.setup.command(&program);
         command
-            .args([
-                "--port",
-                &self.port().to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--dir",
-            ])
+            .args(["--port", &self.port().to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--dir"])
             .arg(self.dir.path())
             .arg("--unixsocket")
             .arg(self.socket())
-            .args([
-                "--enable-debug-command",
-                "yes",
-                "--enable-module-command",
-                "yes",
-            ])
-            .args(&self.args)
+            .args(["--enable-debug-command", "yes"])
+            .args(["--enable-module-command", "yes"]);
+        if let Some(module) = &self.setup.module {
+            command.arg("--loadmodule").arg(module);
+        }
+        command
+            .args(&self.setup.args)
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(Stdio::from(log));
+        command
+    }
+
+    fn launch(&self) {
+        let mut command = self.command();
         let _ = std::fs::remove_file(self.socket());
         let mut process = Process::start(&mut command);
         eventually("redis-server to answer", || {
@@ -171,7 +223,7 @@ impl RedisServer {
     /// Ends it, by a kill if it is still running, and starts it anew in the same place with other arguments.
     pub fn restart_with(&mut self, args: &[&str]) {
         self.kill();
-        self.args = args.iter().map(ToString::to_string).collect();
+        self.setup = Setup::without_module(args);
         self.launch();
     }
 
@@ -202,11 +254,6 @@ impl Drop for RedisServer {
             assert_eq!(panics, "0", "{}", self.log());
         }
     }
-}
-
-fn with_module<'a>(args: &[&'a str]) -> Vec<&'a str> {
-    let module = artifacts().module.to_str().expect("a path in UTF-8");
-    [&["--loadmodule", module], args].concat()
 }
 
 /// A connection to a [`RedisServer`].
