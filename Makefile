@@ -1,7 +1,7 @@
 # Shortcuts only: whoever leaves make aside loses nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test servers test-bucket test-full fuzz lint fmt check clean
+.PHONY: help run build test servers servers-all test-bucket test-full fuzz lint fmt check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: ## everything: laws, units, docs, and the real thing on the installed redi
 
 servers: ## fetch Redis 8.2.3 and Valkey 9.1.2 into tests/servers, to test on them too
 	tests/servers.sh
+
+servers-all: ## fetch Redis 6.2 to 8.6 and Valkey 8.1 and 9.1, eight in all
+	tests/servers.sh all
 
 test-bucket: ## the arithmetic alone, without Redis
 	cargo test --package rl-bucket
