@@ -7,27 +7,28 @@ const NUMBER: &str = "ERR value is not an integer or out of range";
 const SYNTAX: &str = "ERR syntax error";
 const KIND: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
-/// Each command with the whole text of its error. `live` holds a token bucket, `queue` a leaky one, `list` a list and
+/// Each command with the whole text of its error. Where words are missing it is in lower case, since Redis 6.2 then names it as
+/// it was written. `live` holds a token bucket, `queue` a leaky one, `list` a list and
 /// `text` a string that is no bucket.
 const TABLE: &[(&str, &str)] = &[
     (
-        "RL.TOKEN",
+        "rl.token",
         "ERR wrong number of arguments for 'rl.token' command",
     ),
     (
-        "RL.TOKEN k",
+        "rl.token k",
         "ERR wrong number of arguments for 'rl.token' command",
     ),
     (
-        "RL.TOKEN k 10",
+        "rl.token k 10",
         "ERR wrong number of arguments for 'rl.token' command",
     ),
     (
-        "RL.LEAKY k 10",
+        "rl.leaky k 10",
         "ERR wrong number of arguments for 'rl.leaky' command",
     ),
     (
-        "RL.PEEK",
+        "rl.peek",
         "ERR wrong number of arguments for 'rl.peek' command",
     ),
     ("RL.TOKEN k 0 20", RATE),

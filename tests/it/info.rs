@@ -1,5 +1,5 @@
 use redis::Value;
-use rl_tests::{RedisServer, assert_about};
+use rl_tests::{RedisServer, assert_about, version};
 
 fn text(value: &Value) -> String {
     match value {
@@ -66,6 +66,8 @@ fn it_is_a_map_in_resp3_and_nil_of_nothing() {
     redis.limit("RL.TOKEN k 1/1000d 20");
     match redis.value("RL.INFO k") {
         Value::Map(pairs) => assert_eq!(pairs.len(), 7),
+        // Its modules can answer none.
+        Value::Array(items) if version() < [7, 0] => assert_eq!(items.len(), 2 * 7),
         other => panic!("{other:?}"),
     }
 }

@@ -13,11 +13,8 @@ fn primary() -> RedisServer {
     ])
 }
 
-fn replicaof(primary: &RedisServer) -> [String; 2] {
-    [
-        "--replicaof".to_owned(),
-        format!("127.0.0.1 {}", primary.port()),
-    ]
+fn replicaof(primary: &RedisServer) -> [String; 3] {
+    ["--replicaof", "127.0.0.1", &primary.port().to_string()].map(str::to_owned)
 }
 
 fn wait_for_link(replica: &mut Redis) {
@@ -66,7 +63,7 @@ fn a_replica_holds_the_same_bytes_and_deadlines() {
     let mut here = primary.connect();
     let before = load(&mut here);
     let args = replicaof(&primary);
-    let replica = RedisServer::start_with(&[&args[0], &args[1]]);
+    let replica = RedisServer::start_with(&[&args[0], &args[1], &args[2]]);
     let mut there = replica.connect();
     wait_for_link(&mut there);
     assert_same(&mut here, &mut there, &before);
@@ -79,7 +76,7 @@ fn a_replica_without_the_module_holds_them_too() {
     let primary = primary();
     let mut here = primary.connect();
     let args = replicaof(&primary);
-    let replica = RedisServer::start_without_module(&[&args[0], &args[1]]);
+    let replica = RedisServer::start_without_module(&[&args[0], &args[1], &args[2]]);
     let mut there = replica.connect();
     wait_for_link(&mut there);
     let keys = load(&mut here);
@@ -91,7 +88,7 @@ fn a_denied_or_peeked_or_failed_call_sends_nothing() {
     let primary = primary();
     let mut here = primary.connect();
     let args = replicaof(&primary);
-    let replica = RedisServer::start_with(&[&args[0], &args[1]]);
+    let replica = RedisServer::start_with(&[&args[0], &args[1], &args[2]]);
     wait_for_link(&mut replica.connect());
     let offset = |redis: &mut Redis| {
         redis
@@ -128,7 +125,7 @@ fn a_replica_peeks_and_refuses_to_limit_and_goes_on_once_promoted() {
     let mut here = primary.connect();
     here.limit("RL.TOKEN k 1/1000d 5 COST 3");
     let args = replicaof(&primary);
-    let replica = RedisServer::start_with(&[&args[0], &args[1]]);
+    let replica = RedisServer::start_with(&[&args[0], &args[1], &args[2]]);
     let mut there = replica.connect();
     wait_for_link(&mut there);
     wait_for_offset(&mut here, &mut there);
@@ -219,7 +216,7 @@ fn a_full_sync_under_load_ends_in_the_same_bytes() {
         let args = replicaof(&primary);
         let mut replica = None;
         under_load(&primary, || {
-            let started = RedisServer::start_with(&[&args[0], &args[1]]);
+            let started = RedisServer::start_with(&[&args[0], &args[1], &args[2]]);
             wait_for_link(&mut started.connect());
             replica = Some(started);
         });
@@ -256,13 +253,14 @@ fn dropped_links_under_load_end_in_the_same_bytes_along_a_chain() {
     let middle = RedisServer::start_on_tcp(&[
         &args[0],
         &args[1],
+        &args[2],
         "--repl-backlog-size",
         "64mb",
         "--repl-diskless-sync-delay",
         "0",
     ]);
     let args = replicaof(&middle);
-    let last = RedisServer::start_with(&[&args[0], &args[1]]);
+    let last = RedisServer::start_with(&[&args[0], &args[1], &args[2]]);
     wait_for_link(&mut last.connect());
     under_load(&primary, || {
         for _ in 0..5 {
@@ -282,8 +280,13 @@ fn dropped_links_under_load_end_in_the_same_bytes_along_a_chain() {
 fn a_promoted_replica_goes_on_and_feeds_the_old_primary() {
     let primary = primary();
     let args = replicaof(&primary);
-    let replica =
-        RedisServer::start_on_tcp(&[&args[0], &args[1], "--repl-diskless-sync-delay", "0"]);
+    let replica = RedisServer::start_on_tcp(&[
+        &args[0],
+        &args[1],
+        &args[2],
+        "--repl-diskless-sync-delay",
+        "0",
+    ]);
     wait_for_link(&mut replica.connect());
     under_load(&primary, || {});
     assert_equal(&mut primary.connect(), &mut replica.connect());

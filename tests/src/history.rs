@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
-use redis::{FromRedisValue, Value, from_redis_value};
+use redis::{Value, from_redis_value};
 
-use crate::promises;
-use crate::{Redis, RedisServer, Stop, Stored, eventually};
+use crate::redis_server::time_us;
+use crate::{Redis, RedisServer, Stop, Stored, eventually, promises, version};
 
 /// More callers than a server has threads.
 const CALLERS: u64 = 6;
@@ -94,7 +94,8 @@ pub(crate) struct Event {
     /// The limit's reply; empty where there was no bucket to peek at.
     pub(crate) told: Vec<i64>,
     pub(crate) bytes: Option<Vec<u8>>,
-    pub(crate) deadline_ms: i64,
+    /// `None` if the server left it open.
+    pub(crate) deadline_ms: Option<i64>,
 }
 
 impl Event {
@@ -137,11 +138,6 @@ impl Event {
             Kind::Force | Kind::Refund | Kind::Peek => 0,
         }
     }
-}
-
-fn time_us(value: Value) -> i128 {
-    let (seconds, micros): (i128, i128) = FromRedisValue::from_redis_value(value).expect("a time");
-    seconds * 1_000_000 + micros
 }
 
 /// What a caller is about to do.
@@ -203,15 +199,17 @@ impl Plan {
     fn call(self, (redis, generation): &mut (Redis, String)) -> Result<Event, String> {
         let before = redis.try_line("TIME")?;
         let key = self.key;
-        let (number, told, bytes, deadline_ms, after): (_, Value, _, _, _) = redis
+        let (number, told, bytes, told_before, deadline, after): (_, Value, _, _, _, _) = redis
             .try_transaction(&[
                 &format!("INCR {{k{key}}}:calls"),
                 &self.line(),
                 &format!("GET {{k{key}}}"),
-                &format!("PEXPIRETIME {{k{key}}}"),
+                "TIME",
+                &format!("{} {{k{key}}}", version::deadline_command()),
                 "TIME",
             ])?;
-        let (before_us, after_us) = (time_us(before), time_us(after));
+        let (before_us, told_us, after_us) =
+            (time_us(before), time_us(told_before), time_us(after));
         Ok(Event {
             generation: generation.clone(),
             number,
@@ -223,7 +221,7 @@ impl Plan {
             after_us: before_us.max(after_us),
             told: told_of(self.kind, told),
             bytes,
-            deadline_ms,
+            deadline_ms: version::deadline_ms(deadline, told_us, after_us),
         })
     }
 }

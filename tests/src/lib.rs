@@ -11,6 +11,7 @@ mod promises;
 mod readme;
 mod redis_server;
 mod stored;
+mod version;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -23,6 +24,7 @@ pub use process::{Port, Process};
 pub use readme::{Example, examples};
 pub use redis_server::{Redis, RedisServer, Setup};
 pub use stored::Stored;
+pub use version::version;
 
 /// How long a condition may take before a test calls it a hang: long, since a busy machine may do nothing for many seconds.
 pub const PATIENCE: Duration = Duration::from_secs(120);

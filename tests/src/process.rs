@@ -83,6 +83,17 @@ impl Port {
             .expect("one of so many ports is free")
     }
 
+    /// One, and the one 10,000 above it, where a Redis before 7.0 has the bus of its cluster.
+    #[must_use]
+    pub fn free_with_bus() -> Vec<Self> {
+        std::iter::repeat_with(Self::free)
+            .find_map(|port| {
+                let bus = Self::hold(port.number + 10_000)?;
+                Some(vec![port, bus])
+            })
+            .expect("endless")
+    }
+
     fn hold(number: u16) -> Option<Self> {
         let addr = (Ipv4Addr::LOCALHOST, number);
         let _held = UdpSocket::bind(addr).ok()?;

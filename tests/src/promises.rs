@@ -154,8 +154,10 @@ fn took_nothing(
 ) -> Option<&'static str> {
     let [policy] = policies else { return None };
     let clock_went_back = kept_us.is_some_and(|kept_us| event.before_us < kept_us);
-    let same =
-        |before: &Event| (&before.bytes, before.deadline_ms) == (&event.bytes, event.deadline_ms);
+    let same = |before: &Event| {
+        let deadlines_ms = before.deadline_ms.zip(event.deadline_ms);
+        before.bytes == event.bytes && deadlines_ms.is_none_or(|(before, now)| before == now)
+    };
     if event.bytes.is_some() && !clock_went_back && !before.is_none_or(same) {
         return Some("P3");
     }

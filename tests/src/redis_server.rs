@@ -9,7 +9,7 @@ use redis::{Client, Connection, FromRedisValue, RedisError, Value};
 use tempfile::TempDir;
 
 use crate::process::{Port, Process};
-use crate::{artifacts, eventually};
+use crate::{artifacts, eventually, version};
 
 /// How a server is started.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +97,10 @@ impl RedisServer {
     /// A node of a cluster, with no slots yet.
     #[must_use]
     pub fn start_cluster_node() -> Self {
+        if version() < [7, 0] {
+            let args = ["--cluster-enabled", "yes"];
+            return Self::new(Port::free_with_bus(), Setup::with_module(&args));
+        }
         // Redis would take its own port and 10,000 for the bus, which may be above the last.
         let bus_port = Port::free();
         let number = bus_port.number().to_string();
@@ -122,18 +126,20 @@ impl RedisServer {
     }
 
     fn command(&self) -> Command {
-        let program =
-            std::env::var("RL_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
         let log = std::fs::File::create(self.dir.path().join("log")).expect("a log file");
-        let mut command = self.setup.command(&program);
+        let mut command = self.setup.command(&version::program());
         command
             .args(["--port", &self.port().to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--dir"])
             .arg(self.dir.path())
             .arg("--unixsocket")
-            .arg(self.socket())
-            .args(["--enable-debug-command", "yes"])
-            .args(["--enable-module-command", "yes"]);
+            .arg(self.socket());
+        // What is not asked for is allowed before.
+        if version() >= [7, 0] {
+            command
+                .args(["--enable-debug-command", "yes"])
+                .args(["--enable-module-command", "yes"]);
+        }
         if let Some(module) = &self.setup.module {
             command.arg("--loadmodule").arg(module);
         }
@@ -298,6 +304,12 @@ impl Redis {
             .unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
+    /// Takes all slots of a cluster, one by one: Redis 6.2 has no ADDSLOTSRANGE.
+    pub fn add_slots(&mut self) {
+        let slots: Vec<String> = (0..16384).map(|slot| slot.to_string()).collect();
+        self.value(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")));
+    }
+
     /// The integers of a limit's reply.
     pub fn limit(&mut self, line: &str) -> Vec<i64> {
         self.line(line)
@@ -325,8 +337,15 @@ impl Redis {
     /// The bytes and the deadline of a key: all that may not change when nothing is said to change. Both are of one instant,
     /// so that a key that expires is never half there.
     pub fn stored(&mut self, key: &str) -> (Option<Vec<u8>>, i64) {
-        self.try_transaction(&[&format!("GET {key}"), &format!("PEXPIRETIME {key}")])
-            .unwrap_or_else(|error| panic!("{key}: {error}"))
+        let (get, deadline) = (format!("GET {key}"), version::deadline_command());
+        let lines = [&get, "TIME", &format!("{deadline} {key}"), "TIME"];
+        eventually("the deadline to be told", || {
+            let (bytes, before, told, after) = self
+                .try_transaction(&lines)
+                .unwrap_or_else(|error| panic!("{key}: {error}"));
+            let deadline_ms = version::deadline_ms(told, time_us(before), time_us(after))?;
+            Some((bytes, deadline_ms))
+        })
     }
 
     /// One field of INFO, `None` if it is not there or the server is gone.
@@ -343,6 +362,12 @@ impl Redis {
     pub fn value(&mut self, line: &str) -> Value {
         self.line(line)
     }
+}
+
+/// The reply of TIME.
+pub(crate) fn time_us(value: Value) -> i128 {
+    let (seconds, micros): (i128, i128) = FromRedisValue::from_redis_value(value).expect("a time");
+    seconds * 1_000_000 + micros
 }
 
 fn text_of(error: &RedisError) -> String {
