@@ -12,13 +12,9 @@ run: ## Redis with the module on REDIS_PORT (6379) and rl-server on ADDR (:8080)
 build: ## target/release/librl.so and target/release/rl-server
 	cargo build --release --package rl-module --package rl-server
 
-test: ## everything: laws, units, docs, and the real thing on the installed redis-server and on all that were fetched
+test: ## everything: laws, units, docs, and the real thing on the installed redis-server, Redis 8.2.3 and Valkey 9.1.2
 	tests/packages.sh
-	cargo test --workspace
-	@for server in $(wildcard tests/servers/*/*-server); do \
-	  echo "the same on $$server"; \
-	  RL_REDIS_SERVER="$$PWD/$$server" cargo test --package rl-tests --test it || exit 1; \
-	done
+	tests/run.sh
 
 servers: ## fetch Redis 8.2.3 and Valkey 9.1.2 into tests/servers, to test on them too
 	tests/servers.sh
@@ -29,7 +25,9 @@ servers-all: ## fetch Redis 6.2 to 8.6 and Valkey 8.1 and 9.1, eight in all
 test-bucket: ## the arithmetic alone, without Redis
 	cargo test --package rl-bucket
 
-test-full: test ## test, and the laws once more on a hundred times as many sequences and calls
+test-full: ## all tests, the long ones too, on nine servers; then the laws on a hundred times as many sequences and calls
+	tests/packages.sh
+	tests/run.sh full
 	PROPTEST_CASES=25600 RL_CALLS=1000000000 cargo test --release --package rl-bucket
 
 fuzz: ## each fuzz target for SECONDS (600); needs cargo install cargo-fuzz
