@@ -15,12 +15,15 @@
 //! - `persistence`: RDB and AOF, with and without the module
 //! - `replication`: what reaches a replica, and what does not
 //! - `concurrency`: many clients on one key
+//! - `cluster`: three primaries and three replicas: redirections, slots that move, failovers
+//! - `sentinel`: failovers by Sentinel
 //! - `http`: /token and /leaky: statuses, headers, bodies, flags, the end
 //! - `outage`: Redis gone, stopped, back, or without the module
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
 //! - `layers`: who may depend on what, and which file may be unsafe
 
+mod cluster;
 mod concurrency;
 mod corpus;
 mod errors;
@@ -38,6 +41,7 @@ mod persistence;
 mod readme;
 mod replication;
 mod run;
+mod sentinel;
 mod server;
 mod throttle;
 mod token;

@@ -182,7 +182,7 @@ fn it_is_replicated_as_one_transaction() {
 
 #[test]
 fn in_a_cluster_the_keys_must_share_a_slot() {
-    let server = RedisServer::start_cluster_node();
+    let server = RedisServer::start_cluster_node(&[]);
     let mut redis = server.connect();
     redis.add_slots();
     rl_tests::eventually("the cluster to be up", || {

@@ -232,15 +232,12 @@ fn the_module_unloads_and_loads_again_with_its_keys_alive() {
 #[test]
 fn slots_still_migrate_with_the_module_loaded() {
     let (from, to) = (
-        RedisServer::start_cluster_node(),
-        RedisServer::start_cluster_node(),
+        RedisServer::start_cluster_node(&[]),
+        RedisServer::start_cluster_node(&[]),
     );
     let (mut here, mut there) = (from.connect(), to.connect());
     here.add_slots();
-    // Before 7.0 there is no such setting.
-    let bus_port = there.line::<Vec<String>>("CONFIG GET cluster-port").pop();
-    let bus_port = bus_port.unwrap_or_default();
-    here.value(&format!("CLUSTER MEET 127.0.0.1 {} {bus_port}", to.port()));
+    here.value(&format!("CLUSTER MEET 127.0.0.1 {}", to.port()));
     eventually("the two to be one cluster", || {
         let both = here
             .line::<String>("CLUSTER NODES")

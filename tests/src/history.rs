@@ -1,89 +1,30 @@
 //! Many callers' calls on few keys, recorded as the callers saw them. What they must fulfil is in [`crate::promises`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Display, Formatter};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use redis::{Value, from_redis_value};
+use redis::Value;
 
+use crate::lines::{SEEN, lines};
+use crate::plan::{Kind, LARGEST_COST, Plan, Policy, policies, told_of};
 use crate::redis_server::time_us;
 use crate::{Redis, RedisServer, Stop, Stored, eventually, promises, version};
 
 /// More callers than a server has threads.
 const CALLERS: u64 = 6;
 
-/// The most that a call costs or gives back.
-pub(crate) const LARGEST_COST: i128 = 10;
-
-/// A rate as count and period, and a capacity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Policy {
-    pub(crate) count: i128,
-    pub(crate) period_us: i128,
-    pub(crate) capacity: i128,
-}
-
-impl Policy {
-    /// A full bucket, in units.
-    pub(crate) fn full(self) -> i128 {
-        self.capacity * self.period_us
-    }
-}
-
-/// The policies that meet on key `n`: on even keys one, on odd ones three.
-pub(crate) fn policies(key: u64) -> &'static [Policy] {
-    const fn policy(count: i128, period_us: i128, capacity: i128) -> Policy {
-        Policy {
-            count,
-            period_us,
-            capacity,
-        }
-    }
-    const ALL: [Policy; 4] = [
-        policy(2000, 1_000_000, 50),
-        policy(1, 3000, 7),
-        policy(700, 1_000_000, 300),
-        policy(1, 1_000_000_000, 40),
-    ];
-    let first = usize::try_from(key / 2).expect("few keys") % ALL.len();
-    if key.is_multiple_of(2) {
-        &ALL[first..=first]
-    } else {
-        &ALL[..3]
-    }
-}
-
-/// What a call asks of its bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Cost,
-    Partial,
-    Force,
-    Refund,
-    Peek,
-    Multi,
-}
-
-impl Kind {
-    fn chosen(number: u64) -> Self {
-        match number {
-            0 => Self::Partial,
-            1 => Self::Force,
-            2 => Self::Refund,
-            3 => Self::Peek,
-            4 => Self::Multi,
-            _ => Self::Cost,
-        }
-    }
-}
-
 /// One call as its caller saw it, between two readings of the server's clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
-    /// Which primary's history it belongs to: each promotion begins another.
-    pub(crate) generation: String,
-    /// Orders the calls of one key: counted in the same transaction.
-    pub(crate) number: i64,
+    /// Its own among all calls.
+    pub(crate) id: u64,
+    /// The calls of its key that its server knew of before, the latest first; some of them had no answer.
+    pub(crate) past: Vec<u64>,
+    /// The port of the server that answered, 0 for one on its socket only.
+    pub(crate) server: String,
     pub(crate) kind: Kind,
     /// Read by whoever reads of a broken promise.
     #[expect(dead_code, reason = "Debug shows it")]
@@ -140,119 +81,81 @@ impl Event {
     }
 }
 
-/// What a caller is about to do.
-struct Plan {
-    key: u64,
-    kind: Kind,
-    policy: Policy,
-    cost: i128,
-}
-
-impl Plan {
-    /// The next of the calls that `random` gives: most of them plain, one in eight after a pause.
-    fn next(random: &mut u64, keys: u64) -> Self {
-        *random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let mut pick = *random >> 20;
-        let mut choose = |n: u64| {
-            let chosen = pick % n;
-            pick /= n;
-            chosen
-        };
-        if choose(8) == 0 {
-            thread::sleep(Duration::from_micros(choose(16) * 500));
-        }
-        let key = choose(keys);
-        let all = policies(key);
-        Self {
-            key,
-            policy: all[usize::try_from(choose(all.len() as u64)).expect("few")],
-            cost: i128::from(choose(4) * choose(4) + 1),
-            kind: Kind::chosen(choose(20)),
-        }
-    }
-
-    /// Every fourth key is a leaky bucket.
-    fn line(&self) -> String {
-        let Self { key, cost, .. } = self;
-        let Policy {
-            count,
-            period_us,
-            capacity,
-        } = self.policy;
-        let rate = format!("{count}/{}ms", period_us / 1000);
-        let algorithm = if key % 4 == 2 { "LEAKY" } else { "TOKEN" };
-        match self.kind {
-            Kind::Cost => format!("RL.{algorithm} {{k{key}}} {rate} {capacity} COST {cost}"),
-            Kind::Partial => {
-                format!("RL.{algorithm} {{k{key}}} {rate} {capacity} COST {cost} PARTIAL")
-            }
-            Kind::Force => format!("RL.{algorithm} {{k{key}}} {rate} {capacity} FORCE {cost}"),
-            Kind::Refund => format!("RL.{algorithm} {{k{key}}} {rate} {capacity} REFUND {cost}"),
-            Kind::Peek => format!("RL.PEEK {{k{key}}} COST {cost}"),
-            Kind::Multi => format!("RL.MULTI {{k{key}}} {algorithm} {rate} {capacity} {cost}"),
-        }
-    }
-
-    /// Makes the call, in one transaction with its number and what it leaves behind.
-    fn call(self, (redis, generation): &mut (Redis, String)) -> Result<Event, String> {
-        let before = redis.try_line("TIME")?;
-        let key = self.key;
-        let (number, told, bytes, told_before, deadline, after): (_, Value, _, _, _, _) = redis
-            .try_transaction(&[
-                &format!("INCR {{k{key}}}:calls"),
-                &self.line(),
-                &format!("GET {{k{key}}}"),
-                "TIME",
-                &format!("{} {{k{key}}}", version::deadline_command()),
-                "TIME",
-            ])?;
-        let (before_us, told_us, after_us) =
-            (time_us(before), time_us(told_before), time_us(after));
-        Ok(Event {
-            generation: generation.clone(),
-            number,
-            kind: self.kind,
-            policy: self.policy,
-            cost: self.cost,
-            // The clock may have gone back between the two.
-            before_us: before_us.min(after_us),
-            after_us: before_us.max(after_us),
-            told: told_of(self.kind, told),
-            bytes,
-            deadline_ms: version::deadline_ms(deadline, told_us, after_us),
-        })
-    }
-}
-
-/// RL.MULTI's reply holds that of its only bucket.
-fn told_of(kind: Kind, reply: Value) -> Vec<i64> {
-    match (kind, reply) {
-        (Kind::Peek, Value::Nil) => Vec::new(),
-        (Kind::Multi, Value::Array(parts)) => from_redis_value(parts[2].clone()).expect("a reply"),
-        (_, reply) => from_redis_value(reply).expect("a reply"),
-    }
+/// Makes the call, in one transaction with what it is told of those before it and what it leaves behind.
+fn call(plan: &Plan, (redis, server): &mut (Redis, String)) -> Result<Event, String> {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let before = redis.try_line("TIME")?;
+    let (id, key) = (CALLS.fetch_add(1, Ordering::Relaxed), plan.key);
+    let (past, _, told, bytes, told_before, deadline, after): (_, i64, Value, _, _, _, _) =
+        redis.try_transaction(&[
+            &format!("LRANGE {{k{key}}}:calls 0 {}", SEEN - 1),
+            &format!("LPUSH {{k{key}}}:calls {id}"),
+            &plan.line(),
+            &format!("GET {{k{key}}}"),
+            "TIME",
+            &format!("{} {{k{key}}}", version::deadline_command()),
+            "TIME",
+        ])?;
+    let (before_us, told_us, after_us) = (time_us(before), time_us(told_before), time_us(after));
+    Ok(Event {
+        id,
+        past,
+        server: server.clone(),
+        kind: plan.kind,
+        policy: plan.policy,
+        cost: plan.cost,
+        // The clock may have gone back between the two.
+        before_us: before_us.min(after_us),
+        after_us: before_us.max(after_us),
+        told: told_of(plan.kind, told),
+        bytes,
+        deadline_ms: version::deadline_ms(deadline, told_us, after_us),
+    })
 }
 
 /// All calls, by key.
 #[derive(Debug)]
 pub struct History(HashMap<u64, Vec<Event>>);
 
-/// What failovers gave on top, in tokens.
-#[derive(Clone, Copy, Debug, Default)]
+/// What failovers gave on top of one key, in tokens.
+#[derive(Clone, Debug)]
 pub struct Overshoot {
+    /// Which key.
+    pub key: u64,
+    /// Its rate and capacity.
+    pub policy: String,
     /// Admitted by a primary, and unknown to the one that came after it.
     pub lost: i128,
+    /// What those calls may have given back that a primary made, and its replica knew of, but whose callers it did not answer.
+    pub unseen: i128,
     /// The most that any span admitted above capacity and rate.
     pub tokens: i128,
+}
+
+impl Overshoot {
+    /// The most that may have been admitted on top: the servers have one clock.
+    #[must_use]
+    pub fn bound(&self) -> i128 {
+        self.lost + self.unseen
+    }
+}
+
+impl Display for Overshoot {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { policy, lost, .. } = self;
+        let (tokens, bound) = (self.tokens, self.bound());
+        write!(
+            f,
+            "{policy:15} | lost {lost:5} | overshoot {tokens:3} | bound {bound:5}"
+        )
+    }
 }
 
 impl History {
     /// Records while `trouble` is made. `connect` gives a connection to the primary of a key, `None` while there is none;
     /// a caller whose call failed asks it again.
     pub fn record(
-        keys: u64,
+        keys: &[u64],
         connect: impl Fn(u64) -> Option<Redis> + Sync,
         trouble: impl FnOnce(),
     ) -> Self {
@@ -277,7 +180,7 @@ impl History {
     }
 
     /// As [`History::record`], on one server. A caller waits while it is down.
-    pub fn of(server: &RedisServer, keys: u64, trouble: impl FnOnce()) -> Self {
+    pub fn of(server: &RedisServer, keys: &[u64], trouble: impl FnOnce()) -> Self {
         Self::record(keys, |_| Some(server.connect()), trouble)
     }
 
@@ -293,41 +196,55 @@ impl History {
     ///
     /// At the first call that breaks a promise, with that call and the one before it.
     pub fn check(&self) {
+        self.check_lines(false);
+    }
+
+    /// As [`History::check`], of keys that MIGRATE may have taken to other servers: it does not keep a deadline to the
+    /// millisecond.
+    pub fn check_by_migrate(&self) {
+        self.check_lines(true);
+    }
+
+    fn check_lines(&self, by_migrate: bool) {
         for (key, events) in &self.0 {
-            let mut lines = lines(events);
-            // One that lost nothing is the beginning of the next.
-            let last = lines.pop().expect("a key with calls");
-            lines.retain(|line| !line.lost.is_empty());
-            for line in lines.iter().chain([&last]) {
-                promises::check(*key, &line.known);
+            for line in lines(events) {
+                promises::check(*key, &line, by_migrate);
             }
         }
     }
 
-    /// What each key of one policy gave on top at failovers.
+    /// What each key of one policy gave on top at failovers, in the order of keys.
+    ///
+    /// # Panics
+    ///
+    /// Never: each key has calls.
     #[must_use]
     pub fn overshoots(&self) -> Vec<Overshoot> {
-        let overshoot = |(key, events): (&u64, &Vec<Event>)| {
-            let [policy] = policies(*key) else {
+        let overshoot = |(&key, events): (&u64, &Vec<Event>)| {
+            let [policy] = policies(key) else {
                 return None;
             };
-            let lost = lines(events)
-                .iter()
-                .flat_map(|line| &line.lost)
-                .map(Event::admitted)
-                .sum();
+            let lived = lines(events).pop().expect("a key with calls");
+            let known: HashSet<u64> = lived.iter().map(|event| event.id).collect();
+            let is_lost = |event: &&Event| !known.contains(&event.id);
+            let lost: Vec<&Event> = events.iter().filter(is_lost).collect();
             Some(Overshoot {
-                lost,
-                tokens: promises::overshoot(events, *policy),
+                key,
+                policy: policy.words(),
+                lost: lost.iter().map(|event| event.admitted()).sum(),
+                unseen: LARGEST_COST * i128::from(promises::unanswered(&lived)),
+                tokens: promises::overshoot(&lived, &lost, *policy),
             })
         };
-        self.0.iter().filter_map(overshoot).collect()
+        let mut all: Vec<_> = self.0.iter().filter_map(overshoot).collect();
+        all.sort_by_key(|overshoot| overshoot.key);
+        all
     }
 }
 
 fn record(
     seed: u64,
-    keys: u64,
+    keys: &[u64],
     connect: impl Fn(u64) -> Option<Redis>,
     stop: &Stop,
 ) -> Vec<(u64, Event)> {
@@ -335,83 +252,36 @@ fn record(
     while !stop.is_told() {
         let plan = Plan::next(&mut random, keys);
         let key = plan.key;
-        let Some(mut connection) = connections
-            .remove(&key)
-            .or_else(|| connect(key).and_then(with_generation))
-        else {
-            thread::sleep(Duration::from_millis(2));
-            continue;
-        };
+        let connection = connections.remove(&key);
+        let answered = connection
+            .or_else(|| connect(key).and_then(with_port))
+            .and_then(|mut connection| Some((call(&plan, &mut connection).ok()?, connection)));
         // A connection whose call failed is dropped.
-        if let Ok(event) = plan.call(&mut connection) {
+        if let Some((event, connection)) = answered {
             events.push((key, event));
             connections.insert(key, connection);
+        } else {
+            thread::sleep(Duration::from_millis(2));
         }
     }
     events
 }
 
-/// The primary's replication id changes with each promotion.
-fn with_generation(mut redis: Redis) -> Option<(Redis, String)> {
-    let generation = redis.info("replication", "master_replid")?;
-    Some((redis, generation))
-}
-
-/// What one primary knew in the end of the calls of a key.
-struct Line {
-    known: Vec<Event>,
-    /// Those of them that the next primary never heard of.
-    lost: Vec<Event>,
-}
-
-/// Splits the calls of one key at failovers. The next primary knows those that came before its own first.
-fn lines(events: &[Event]) -> Vec<Line> {
-    let mut lines: Vec<Line> = Vec::new();
-    for own in by_generation(events) {
-        let mut known = Vec::new();
-        if let Some(line) = lines.last_mut() {
-            let first = own[0].number;
-            let knows = |event: &&Event| event.number < first;
-            known = line.known.iter().filter(knows).cloned().collect();
-            line.lost = line.known[known.len()..].to_vec();
-        }
-        known.extend(own);
-        lines.push(Line {
-            known,
-            lost: Vec::new(),
-        });
-    }
-    lines
-}
-
-fn by_generation(events: &[Event]) -> Vec<Vec<Event>> {
-    let mut sorted: Vec<&Event> = events.iter().collect();
-    sorted.sort_by_key(|event| event.before_us);
-    let mut generations: Vec<Vec<Event>> = Vec::new();
-    for event in sorted {
-        let of_it = |own: &&mut Vec<Event>| own[0].generation == event.generation;
-        match generations.iter_mut().find(of_it) {
-            Some(own) => own.push(event.clone()),
-            None => generations.push(vec![event.clone()]),
-        }
-    }
-    for own in &mut generations {
-        own.sort_by_key(|event| event.number);
-    }
-    generations
+fn with_port(mut redis: Redis) -> Option<(Redis, String)> {
+    let port = redis.info("server", "tcp_port")?;
+    Some((redis, port))
 }
 
 /// Waits until each of `keys` was called `more` times again. `connect` is that of [`History::record`].
-pub fn wait_for_calls(keys: u64, more: i64, connect: impl Fn(u64) -> Option<Redis>) {
-    for key in 0..keys {
+pub fn wait_for_calls(keys: &[u64], more: i64, connect: impl Fn(u64) -> Option<Redis>) {
+    for &key in keys {
         let mut redis = None;
         let mut calls = || {
             let connection: &mut Redis = match &mut redis {
                 Some(connection) => connection,
                 None => redis.insert(connect(key)?),
             };
-            let calls = connection.try_line(&format!("GET {{k{key}}}:calls"));
-            // None yet is no number either; another connection does no harm.
+            let calls = connection.try_line(&format!("LLEN {{k{key}}}:calls"));
             calls.inspect_err(|_| redis = None).ok()
         };
         let before: i64 = calls().unwrap_or(0);

@@ -4,12 +4,17 @@
 //! port. `RL_REDIS_SERVER` names another redis-server or valkey-server to test with.
 
 mod artifacts;
+mod cluster;
+mod failover;
 mod history;
 mod http;
+mod lines;
+mod plan;
 mod process;
 mod promises;
 mod readme;
 mod redis_server;
+mod sentinel;
 mod stored;
 mod version;
 
@@ -18,11 +23,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use artifacts::{Artifacts, artifacts, project};
+pub use cluster::{Cluster, Redirection};
 pub use history::{History, Overshoot, wait_for_calls};
 pub use http::{Answer, HttpServer, get, send};
 pub use process::{Port, Process};
 pub use readme::{Example, examples};
 pub use redis_server::{Redis, RedisServer, Setup};
+pub use sentinel::Sentinels;
 pub use stored::Stored;
 pub use version::version;
 

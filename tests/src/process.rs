@@ -69,9 +69,26 @@ impl Port {
     const LOWEST: u32 = 10_000;
     const COUNT: u32 = 22_000;
 
+    /// A node of a cluster has its bus on a port that is higher than its own by this, if not told another one.
+    const TO_BUS: u16 = 10_000;
+
     /// One that nothing listens on.
     #[must_use]
     pub fn free() -> Self {
+        Self::found(Self::hold)
+    }
+
+    /// The ports of a cluster's node: its own and that of its bus.
+    #[must_use]
+    pub fn of_node() -> [Self; 2] {
+        let below = |number: &u16| u32::from(number + Self::TO_BUS) < Self::LOWEST + Self::COUNT;
+        Self::found(|number| {
+            let bus = Some(number).filter(below)? + Self::TO_BUS;
+            Some([Self::hold(number)?, Self::hold(bus)?])
+        })
+    }
+
+    fn found<T>(hold: impl Fn(u16) -> Option<T>) -> T {
         // Counted on, since what had a port until now may still look for its peer there.
         static TRIED: AtomicU32 = AtomicU32::new(0);
         let first = std::process::id().wrapping_mul(499);
@@ -79,19 +96,8 @@ impl Port {
         std::iter::repeat_with(next)
             .take(Self::COUNT as usize)
             .filter_map(|n| u16::try_from(Self::LOWEST + n % Self::COUNT).ok())
-            .find_map(Self::hold)
+            .find_map(hold)
             .expect("one of so many ports is free")
-    }
-
-    /// One, and the one 10,000 above it, where a Redis before 7.0 has the bus of its cluster.
-    #[must_use]
-    pub fn free_with_bus() -> Vec<Self> {
-        std::iter::repeat_with(Self::free)
-            .find_map(|port| {
-                let bus = Self::hold(port.number + 10_000)?;
-                Some(vec![port, bus])
-            })
-            .expect("endless")
     }
 
     fn hold(number: u16) -> Option<Self> {

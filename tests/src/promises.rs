@@ -1,6 +1,7 @@
 //! P1 to P4, checked on the calls of one key by the promises alone: no bucket is computed here.
 
-use crate::history::{Event, Kind, LARGEST_COST, Policy, policies};
+use crate::history::Event;
+use crate::plan::{Kind, LARGEST_COST, Policy, policies};
 
 /// Tokens that a call took (or, below 0, gave back), and when by some clock.
 #[derive(Clone, Copy)]
@@ -90,16 +91,35 @@ impl Taken {
     }
 }
 
-/// Checks the calls of one key, in order.
+/// How many calls between two neighbours of a line got no answer; before the first, if there is none before.
+fn unanswered_between(before: Option<&Event>, event: &Event) -> i64 {
+    let known = |id: &u64| before.is_some_and(|before| before.id == *id);
+    let calls = event.past.iter().position(known);
+    i64::try_from(calls.unwrap_or(event.past.len())).expect("few")
+}
+
+/// How many calls of a line got no answer.
+pub(crate) fn unanswered(line: &[&Event]) -> i64 {
+    let first = line
+        .iter()
+        .take(1)
+        .map(|event| unanswered_between(None, event));
+    let others = line
+        .windows(2)
+        .map(|pair| unanswered_between(Some(pair[0]), pair[1]));
+    first.chain(others).sum()
+}
+
+/// Checks the calls of one line of a key, in order. `by_migrate` says whether MIGRATE may have taken it to another server.
 ///
 /// # Panics
 ///
 /// At the first that breaks a promise.
-pub(crate) fn check(key: u64, events: &[Event]) {
+pub(crate) fn check(key: u64, line: &[&Event], by_migrate: bool) {
     let mut taken = Taken::default();
     let mut before: Option<&Event> = None;
-    for event in events {
-        let unanswered = before.map_or(0, |before| event.number - before.number - 1);
+    for event in line {
+        let unanswered = unanswered_between(before, event);
         let next = unanswered == 0;
         let kept_us = taken.kept_us;
         if !next {
@@ -108,8 +128,9 @@ pub(crate) fn check(key: u64, events: &[Event]) {
         taken.move_clock(event);
         taken.take(event);
         let broken = if event.tokens() == 0 {
-            let unchanged = before.filter(|_| next);
-            took_nothing(&taken, event, unchanged, kept_us, policies(key))
+            let is_same = |before| is_same(before, event, by_migrate);
+            let same = !next || before.is_none_or(is_same);
+            took_nothing(&taken, event, same, kept_us, policies(key))
         } else {
             took_some(&taken, event, kept_us, policies(key))
         };
@@ -148,17 +169,13 @@ fn took_some(
 fn took_nothing(
     taken: &Taken,
     event: &Event,
-    before: Option<&Event>,
+    same: bool,
     kept_us: Option<i128>,
     policies: &[Policy],
 ) -> Option<&'static str> {
     let [policy] = policies else { return None };
     let clock_went_back = kept_us.is_some_and(|kept_us| event.before_us < kept_us);
-    let same = |before: &Event| {
-        let deadlines_ms = before.deadline_ms.zip(event.deadline_ms);
-        before.bytes == event.bytes && deadlines_ms.is_none_or(|(before, now)| before == now)
-    };
-    if event.bytes.is_some() && !clock_went_back && !before.is_none_or(same) {
+    if event.bytes.is_some() && !clock_went_back && !same {
         return Some("P3");
     }
     let peeked = event.kind == Kind::Peek;
@@ -169,6 +186,21 @@ fn took_nothing(
             .is_full(event.cost, event.after_us, *policy)
             .then_some("P1, peeked"),
     }
+}
+
+/// Whether a bucket is as it was after the call before. MIGRATE takes the time to live along and not the deadline, which is
+/// later by as long as that takes.
+fn is_same(before: &Event, event: &Event, by_migrate: bool) -> bool {
+    let most_ms = if by_migrate && event.server != before.server {
+        (event.after_us - before.before_us) / 1000 + 1
+    } else {
+        0
+    };
+    let in_time = |(before_ms, event_ms)| {
+        (0..=most_ms).contains(&(i128::from(event_ms) - i128::from(before_ms)))
+    };
+    let deadlines_ms = before.deadline_ms.zip(event.deadline_ms);
+    before.bytes == event.bytes && deadlines_ms.is_none_or(in_time)
 }
 
 /// A denial is right if it would have been one at the earlier reading of the clock, and its wait if a millisecond less is
@@ -202,20 +234,28 @@ fn largest(policies: &[Policy]) -> Policy {
     largest
 }
 
-/// The tokens that were admitted in some span above what capacity and rate allow, whichever primaries admitted them.
-pub(crate) fn overshoot(events: &[Event], policy: Policy) -> i128 {
-    let mut changes: Vec<Entry> = events
-        .iter()
-        .filter(|event| event.kind != Kind::Force && event.tokens() != 0)
-        .map(|event| Entry {
-            tokens: event.tokens(),
-            at_us: event.updated_us().unwrap_or(event.after_us),
-        })
-        .collect();
+/// The tokens that were admitted in some span above what capacity and rate allow: by the line that lived, whose instants never
+/// go back, and by what was lost beside it.
+pub(crate) fn overshoot(lived: &[&Event], lost: &[&Event], policy: Policy) -> i128 {
+    let mut latest_us = 0;
+    let mut changes: Vec<Entry> = Vec::new();
+    for event in lived {
+        latest_us = event.updated_us().unwrap_or(event.after_us).max(latest_us);
+        changes.extend(admission(event, latest_us));
+    }
+    for event in lost {
+        let at_us = event.updated_us().unwrap_or(event.after_us);
+        changes.extend(admission(event, at_us));
+    }
     changes.sort_by_key(|change| change.at_us);
     let most = (1..=changes.len())
         .map(|end| used(&changes[..end], changes[end - 1].at_us, policy))
         .max();
-    let above = most.unwrap_or(0) - policy.full();
-    above.max(0).div_euclid(policy.period_us) + i128::from(above.max(0) % policy.period_us != 0)
+    let above = (most.unwrap_or(0) - policy.full()).max(0);
+    above.div_euclid(policy.period_us) + i128::from(above % policy.period_us != 0)
+}
+
+fn admission(event: &Event, at_us: i128) -> Option<Entry> {
+    let tokens = event.tokens();
+    (event.kind != Kind::Force && tokens != 0).then_some(Entry { tokens, at_us })
 }

@@ -94,18 +94,11 @@ impl RedisServer {
         Self::new(vec![Port::free()], setup)
     }
 
-    /// A node of a cluster, with no slots yet.
+    /// A node of a cluster, with no slots yet, with more arguments.
     #[must_use]
-    pub fn start_cluster_node() -> Self {
-        if version() < [7, 0] {
-            let args = ["--cluster-enabled", "yes"];
-            return Self::new(Port::free_with_bus(), Setup::with_module(&args));
-        }
-        // Redis would take its own port and 10,000 for the bus, which may be above the last.
-        let bus_port = Port::free();
-        let number = bus_port.number().to_string();
-        let args = ["--cluster-enabled", "yes", "--cluster-port", &number];
-        Self::new(vec![Port::free(), bus_port], Setup::with_module(&args))
+    pub fn start_cluster_node(args: &[&str]) -> Self {
+        let args = [&["--cluster-enabled", "yes"], args].concat();
+        Self::new(Port::of_node().into(), Setup::with_module(&args))
     }
 
     /// A server that does not have the module, reachable over TCP as well.
@@ -203,10 +196,10 @@ impl RedisServer {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    fn try_connect(&self) -> Option<Redis> {
-        let mut connection = Client::open(self.url()).ok()?.get_connection().ok()?;
-        let answer: Result<String, RedisError> = redis::cmd("PING").query(&mut connection);
-        answer.is_ok().then_some(Redis(connection))
+    /// A new connection, `None` while it takes none.
+    #[must_use]
+    pub fn try_connect(&self) -> Option<Redis> {
+        Redis::to(&self.url())
     }
 
     /// A new connection. Waits while the server is loading.
@@ -263,7 +256,11 @@ impl Drop for RedisServer {
 }
 
 /// A connection to a [`RedisServer`].
-pub struct Redis(Connection);
+pub struct Redis {
+    connection: Connection,
+    /// Whether ASKING goes before each command and each transaction.
+    asking: bool,
+}
 
 impl std::fmt::Debug for Redis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -272,17 +269,47 @@ impl std::fmt::Debug for Redis {
 }
 
 impl Redis {
+    /// A connection to a URL, if a server answers there.
+    pub(crate) fn to(url: &str) -> Option<Self> {
+        let mut connection = Client::open(url).ok()?.get_connection().ok()?;
+        let answer: Result<String, RedisError> = redis::cmd("PING").query(&mut connection);
+        answer.is_ok().then_some(Self {
+            connection,
+            asking: false,
+        })
+    }
+
+    /// For a slot that is on its way here: each command and each transaction says that it was sent here.
+    #[must_use]
+    pub fn asking(mut self) -> Self {
+        self.asking = true;
+        self
+    }
+
+    fn ask(&mut self) -> Result<(), String> {
+        if !self.asking {
+            return Ok(());
+        }
+        let asking = redis::cmd("ASKING");
+        asking
+            .query(&mut self.connection)
+            .map_err(|error| text_of(&error))
+    }
+
     /// Runs a command given as words, which may be any bytes.
     ///
     /// # Errors
     ///
     /// The server's error, as its whole text.
     pub fn try_run<T: FromRedisValue>(&mut self, words: &[impl AsRef<[u8]>]) -> Result<T, String> {
+        self.ask()?;
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(word.as_ref());
         }
-        command.query(&mut self.0).map_err(|error| text_of(&error))
+        command
+            .query(&mut self.connection)
+            .map_err(|error| text_of(&error))
     }
 
     /// Runs a command given as one line of words.
@@ -321,6 +348,7 @@ impl Redis {
     ///
     /// As [`Redis::try_run`].
     pub fn try_transaction<T: FromRedisValue>(&mut self, lines: &[&str]) -> Result<T, String> {
+        self.ask()?;
         let mut transaction = redis::pipe();
         transaction.atomic();
         for line in lines {
@@ -330,7 +358,7 @@ impl Redis {
                 .arg(words.collect::<Vec<_>>());
         }
         transaction
-            .query(&mut self.0)
+            .query(&mut self.connection)
             .map_err(|error| text_of(&error))
     }
 

@@ -1,0 +1,268 @@
+//! A cluster of real servers: three primaries, each with a replica.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use crate::failover::{cut, follows, insist, is_primary};
+use crate::{Redis, RedisServer, eventually};
+
+const SHARDS: usize = 3;
+const SLOTS: usize = 16384;
+
+/// By then a node has given up what it was asked to do.
+const GIVEN_UP: Duration = Duration::from_secs(10);
+
+/// Where a node sends a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirection {
+    /// The slot is served there.
+    Moved(u16),
+    /// The key may be there already: the next call of it goes there after ASKING.
+    Ask(u16),
+}
+
+impl Redirection {
+    /// What an error says, such as `MOVED 3999 127.0.0.1:6381`.
+    #[must_use]
+    pub fn of(error: &str) -> Option<Self> {
+        let (code, place) = error.split_once(' ')?;
+        let port = place.rsplit_once(':')?.1.parse().ok()?;
+        match code {
+            "MOVED" => Some(Self::Moved(port)),
+            "ASK" => Some(Self::Ask(port)),
+            _ => None,
+        }
+    }
+}
+
+/// Shard `n` is the servers `n` and `n` + 3, whichever of them is the primary. Its slots are a third of all, until moved.
+#[derive(Debug)]
+pub struct Cluster(Vec<RedisServer>);
+
+impl Cluster {
+    /// With all slots served and every replica in sync. A primary that is silent for the time-out is failed over.
+    #[must_use]
+    pub fn start(node_timeout_ms: u32) -> Self {
+        let args = [
+            "--cluster-node-timeout",
+            &node_timeout_ms.to_string(),
+            "--cluster-replica-validity-factor",
+            "0",
+            "--cluster-migration-barrier",
+            "9",
+            "--cluster-require-full-coverage",
+            "no",
+            "--repl-diskless-sync-delay",
+            "0",
+        ];
+        let start = |_| RedisServer::start_cluster_node(&args);
+        let cluster = Self((0..2 * SHARDS).map(start).collect());
+        cluster.meet();
+        for shard in 0..SHARDS {
+            let primary: String = cluster.0[shard].connect().line("CLUSTER MYID");
+            let replicate = format!("CLUSTER REPLICATE {primary}");
+            cluster.0[shard + SHARDS].connect().value(&replicate);
+        }
+        cluster.wait_until_up();
+        cluster
+    }
+
+    fn meet(&self) {
+        for (number, node) in self.0.iter().enumerate() {
+            let mut redis = node.connect();
+            redis.value(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1));
+            let own = (0..SLOTS).filter(|slot| shard_of_slot(*slot) == number);
+            let slots: Vec<String> = own.map(|slot| slot.to_string()).collect();
+            if number < SHARDS {
+                redis.value(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")));
+            }
+            let meet = format!("CLUSTER MEET 127.0.0.1 {}", node.port());
+            self.0[0].connect().value(&meet);
+        }
+        eventually("all to know each other", || {
+            let knows_all = |node: &RedisServer| {
+                let nodes: String = node.connect().line("CLUSTER NODES");
+                nodes.lines().count() == self.0.len() && !nodes.contains("handshake")
+            };
+            self.0.iter().all(knows_all).then_some(())
+        });
+    }
+
+    fn wait_until_up(&self) {
+        for shard in 0..SHARDS {
+            let _ = self.at_rest(shard);
+        }
+        eventually("the cluster to be up", || {
+            let is_up = |node: &RedisServer| {
+                let mut redis = node.connect();
+                let nodes: String = redis.line("CLUSTER NODES");
+                let info: String = redis.line("CLUSTER INFO");
+                nodes.matches("slave").count() == SHARDS && info.contains("cluster_state:ok")
+            };
+            self.0.iter().all(is_up).then_some(())
+        });
+    }
+
+    /// All servers.
+    #[must_use]
+    pub fn nodes(&self) -> &[RedisServer] {
+        &self.0
+    }
+
+    /// The server with this port.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    #[must_use]
+    pub fn node_at(&self, port: u16) -> &RedisServer {
+        let at = |node: &&RedisServer| node.port() == port;
+        self.0.iter().find(at).expect("a node's port")
+    }
+
+    /// A connection to whoever serves key `n` of a [`crate::History`], as a client finds it; `None` while nobody does.
+    #[must_use]
+    pub fn connect(&self, key: u64) -> Option<Redis> {
+        self.0.iter().find_map(|node| self.route(key, node))
+    }
+
+    /// From `node` on.
+    fn route(&self, key: u64, node: &RedisServer) -> Option<Redis> {
+        let mut redis = node.try_connect()?;
+        for _ in 0..5 {
+            let Err(error) = redis.try_line::<Value>(&format!("LLEN {{k{key}}}:calls")) else {
+                return Some(redis);
+            };
+            match Redirection::of(&error)? {
+                Redirection::Moved(port) => redis = self.node_at(port).try_connect()?,
+                Redirection::Ask(port) => redis = self.node_at(port).try_connect()?.asking(),
+            }
+        }
+        None
+    }
+
+    /// Which slot key `n` is in.
+    #[must_use]
+    pub fn slot_of(&self, key: u64) -> usize {
+        let mut redis = eventually("a node", || {
+            self.0.iter().find_map(RedisServer::try_connect)
+        });
+        redis.line(&format!("CLUSTER KEYSLOT k{key}"))
+    }
+
+    /// Keys of a shard from `first` on: of each policy that stands alone one, the slowest once more with calls of
+    /// one kind only, and a key of many policies.
+    #[must_use]
+    pub fn keys(&self, shard: usize, first: u64) -> Vec<u64> {
+        let key = |kind: u64| {
+            let mut numbers = (first..).filter(|number| number % 16 == kind);
+            numbers.find(|number| shard_of_slot(self.slot_of(*number)) == shard)
+        };
+        [0, 2, 4, 6, 14, 1].into_iter().filter_map(key).collect()
+    }
+
+    /// The primary of a shard and its replica, once the link between them is up.
+    #[must_use]
+    pub fn at_rest(&self, shard: usize) -> [&RedisServer; 2] {
+        let (one, other) = (&self.0[shard], &self.0[shard + SHARDS]);
+        eventually("a primary and a replica in sync", || {
+            let in_order = |[primary, replica]: &[&RedisServer; 2]| {
+                is_primary(primary) && follows(replica, primary)
+            };
+            [[one, other], [other, one]].into_iter().find(in_order)
+        })
+    }
+
+    /// Lets the primary of a shard hand over to its replica.
+    pub fn hand_over(&self, shard: usize) {
+        let [_, replica] = self.at_rest(shard);
+        let ask = || {
+            let reply = replica.connect().try_line::<Value>("CLUSTER FAILOVER");
+            reply.is_ok()
+        };
+        let is_done = || is_primary(replica);
+        insist("the replica to take over", GIVEN_UP, ask, is_done);
+    }
+
+    /// From now on the primary of a shard tells its replica nothing.
+    pub fn cut(&self, shard: usize) {
+        let [primary, replica] = self.at_rest(shard);
+        cut(primary, &[replica]);
+    }
+
+    /// Kills the primary of a shard, waits until its replica has taken over, and starts it anew.
+    pub fn kill(&self, shard: usize) {
+        let nodes = [&self.0[shard], &self.0[shard + SHARDS]];
+        let dead = usize::from(!is_primary(nodes[0]));
+        nodes[dead].kill();
+        eventually("the replica to take over", || {
+            is_primary(nodes[1 - dead]).then_some(())
+        });
+        nodes[dead].restart();
+    }
+
+    /// Moves a slot from one primary to another as redis-cli does: its keys in one piece, then the slot. `meanwhile` runs
+    /// while the keys are there, and the slot is not yet.
+    pub fn move_slot(
+        &self,
+        slot: usize,
+        from: &RedisServer,
+        to: &RedisServer,
+        meanwhile: impl FnOnce(),
+    ) {
+        let (mut here, mut there) = (from.connect(), to.connect());
+        let id = |redis: &mut Redis| redis.line::<String>("CLUSTER MYID");
+        let (source, target) = (id(&mut here), id(&mut there));
+        there.value(&format!("CLUSTER SETSLOT {slot} IMPORTING {source}"));
+        here.value(&format!("CLUSTER SETSLOT {slot} MIGRATING {target}"));
+        eventually("all keys to be there", || {
+            let keys: Vec<String> = here.line(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
+            let migrate = format!(
+                "MIGRATE 127.0.0.1 {} '' 0 60000 KEYS {}",
+                to.port(),
+                keys.join(" ")
+            );
+            let words = migrate
+                .split(' ')
+                .map(|word| if word == "''" { "" } else { word });
+            if !keys.is_empty() {
+                here.try_run::<Value>(&words.collect::<Vec<_>>()).ok();
+            }
+            keys.is_empty().then_some(())
+        });
+        meanwhile();
+        let others = (0..SHARDS).map(|shard| self.at_rest(shard)[0].connect());
+        for mut redis in [there, here].into_iter().chain(others) {
+            redis.value(&format!("CLUSTER SETSLOT {slot} NODE {target}"));
+        }
+    }
+
+    /// Lets the servers move the slot of key `n` as a whole. False if they cannot.
+    #[must_use]
+    pub fn migrate_slot(&self, key: u64, from: &RedisServer, to: &RedisServer) -> bool {
+        let (mut here, mut there) = (from.connect(), to.connect());
+        let (slot, target) = (self.slot_of(key), there.line::<String>("CLUSTER MYID"));
+        let migrate = format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {target}");
+        let import = format!("CLUSTER MIGRATION IMPORT {slot} {slot}");
+        let mut ask = || {
+            let valkey = here.try_line::<Value>(&migrate);
+            valkey.or_else(|_| there.try_line::<Value>(&import))
+        };
+        if ask().is_err_and(|error| error.to_lowercase().contains("unknown subcommand")) {
+            return false;
+        }
+        let is_there = || {
+            let keys = to
+                .connect()
+                .try_line::<i64>(&format!("LLEN {{k{key}}}:calls"));
+            keys.is_ok()
+        };
+        insist("the slot to be there", GIVEN_UP, || ask().is_ok(), is_there);
+        true
+    }
+}
+
+fn shard_of_slot(slot: usize) -> usize {
+    slot * SHARDS / SLOTS
+}
