@@ -82,20 +82,23 @@ impl Event {
 }
 
 /// Makes the call, in one transaction with what it is told of those before it and what it leaves behind.
+///
+/// The clock is first read outside of it, since a transaction's time is that of its beginning, but is sent together: it may
+/// be set once between, and not twice.
 fn call(plan: &Plan, (redis, server): &mut (Redis, String)) -> Result<Event, String> {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    let before = redis.try_line("TIME")?;
     let (id, key) = (CALLS.fetch_add(1, Ordering::Relaxed), plan.key);
-    let (past, _, told, bytes, told_before, deadline, after): (_, i64, Value, _, _, _, _) =
-        redis.try_transaction(&[
-            &format!("LRANGE {{k{key}}}:calls 0 {}", SEEN - 1),
-            &format!("LPUSH {{k{key}}}:calls {id}"),
-            &plan.line(),
-            &format!("GET {{k{key}}}"),
-            "TIME",
-            &format!("{} {{k{key}}}", version::deadline_command()),
-            "TIME",
-        ])?;
+    let lines = [
+        &format!("LRANGE {{k{key}}}:calls 0 {}", SEEN - 1),
+        &format!("LPUSH {{k{key}}}:calls {id}"),
+        &plan.line(),
+        &format!("GET {{k{key}}}"),
+        "TIME",
+        &format!("{} {{k{key}}}", version::deadline_command()),
+        "TIME",
+    ];
+    let (before, of_key) = redis.try_transaction_after("TIME", &lines)?;
+    let (past, _, told, bytes, told_before, deadline, after): (_, i64, Value, _, _, _, _) = of_key;
     let (before_us, told_us, after_us) = (time_us(before), time_us(told_before), time_us(after));
     Ok(Event {
         id,

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::Signal;
-use redis::{Client, Connection, FromRedisValue, RedisError, Value};
+use redis::{Client, Connection, FromRedisValue, Pipeline, RedisError, Value};
 use tempfile::TempDir;
 
 use crate::process::{Port, Process};
@@ -352,14 +352,42 @@ impl Redis {
         let mut transaction = redis::pipe();
         transaction.atomic();
         for line in lines {
-            let mut words = line.split_whitespace();
-            transaction
-                .cmd(words.next().expect("a command"))
-                .arg(words.collect::<Vec<_>>());
+            add(&mut transaction, line);
         }
         transaction
             .query(&mut self.connection)
             .map_err(|error| text_of(&error))
+    }
+
+    /// Likewise, sent together with a command that goes before: a server runs them one after the other, though others may
+    /// come between.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::try_run`].
+    pub fn try_transaction_after<F: FromRedisValue, T: FromRedisValue>(
+        &mut self,
+        first: &str,
+        lines: &[&str],
+    ) -> Result<(F, T), String> {
+        let mut calls = redis::pipe();
+        add(&mut calls, first);
+        if self.asking {
+            add(&mut calls, "ASKING").ignore();
+        }
+        for line in [&["MULTI"], lines].concat() {
+            add(&mut calls, line).ignore();
+        }
+        add(&mut calls, "EXEC");
+        calls
+            .query(&mut self.connection)
+            .map_err(|error| text_of(&error))
+    }
+
+    /// The server's clock.
+    pub fn time_us(&mut self) -> i64 {
+        let (seconds, micros): (i64, i64) = self.line("TIME");
+        seconds * 1_000_000 + micros
     }
 
     /// The bytes and the deadline of a key: all that may not change when nothing is said to change. Both are of one instant,
@@ -396,6 +424,13 @@ impl Redis {
 pub(crate) fn time_us(value: Value) -> i128 {
     let (seconds, micros): (i128, i128) = FromRedisValue::from_redis_value(value).expect("a time");
     seconds * 1_000_000 + micros
+}
+
+fn add<'a>(calls: &'a mut Pipeline, line: &str) -> &'a mut Pipeline {
+    let mut words = line.split_whitespace();
+    calls
+        .cmd(words.next().expect("a command"))
+        .arg(words.collect::<Vec<_>>())
 }
 
 fn text_of(error: &RedisError) -> String {
