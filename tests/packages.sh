@@ -9,11 +9,16 @@ has_libclang() {
   } >/dev/null
 }
 
+has_libfaketime() {
+  compgen -G '/usr/lib*/faketime/libfaketime.so.1' || compgen -G '/usr/lib/*/faketime/libfaketime.so.1'
+} >/dev/null
+
 missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 has_libclang || missing+=(libclang-dev)
 command -v redis-server >/dev/null && command -v redis-cli >/dev/null || missing+=(redis-server)
 command -v curl >/dev/null || missing+=(curl)
+has_libfaketime || missing+=(libfaketime)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if ! command -v apt-get >/dev/null; then

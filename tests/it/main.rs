@@ -10,6 +10,7 @@
 //! - `errors`: every error reply, word for word, in one table
 //! - `history`: many callers' calls, recorded and checked by the promises alone
 //! - `hostile`: input that means harm, in every place
+//! - `clocks`: clocks that are set forward and back, of one server and of one that is promoted
 //! - `keys`: types, names, expiry, watchers, transactions and scripts
 //! - `server`: what the server tells of us: COMMAND, ACL, INFO, MODULE
 //! - `persistence`: RDB and AOF, with and without the module
@@ -23,6 +24,7 @@
 //! - `readme`: README's commands print README's output
 //! - `layers`: who may depend on what, and which file may be unsafe
 
+mod clocks;
 mod cluster;
 mod concurrency;
 mod corpus;

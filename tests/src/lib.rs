@@ -1,11 +1,13 @@
 //! The harness: real processes, each with a directory of its own, killed when dropped.
 //!
 //! [`RedisServer`] is a redis-server with the module on a unix socket; [`HttpServer`] is the rl-server binary on a free
-//! port. `RL_REDIS_SERVER` names another redis-server or valkey-server to test with.
+//! port; [`FakedClock`] is a wall clock that a test sets for its servers. `RL_REDIS_SERVER` names another redis-server or
+//! valkey-server to test with.
 
 mod artifacts;
 mod cluster;
 mod failover;
+mod faked_clock;
 mod history;
 mod http;
 mod lines;
@@ -24,6 +26,7 @@ use std::time::{Duration, Instant};
 
 pub use artifacts::{Artifacts, artifacts, project};
 pub use cluster::{Cluster, Redirection};
+pub use faked_clock::FakedClock;
 pub use history::{History, Overshoot, wait_for_calls};
 pub use http::{Answer, HttpServer, get, send};
 pub use process::{Port, Process};

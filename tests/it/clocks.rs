@@ -1,0 +1,231 @@
+//! What is checked here is checked by the instants that were recorded, so that a pause anywhere changes nothing: a test may
+//! only not last an hour.
+
+use std::ops::RangeInclusive;
+
+use rl_tests::{FakedClock, History, Redis, RedisServer, Stored, eventually, wait_for_calls};
+
+const KEYS: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+const SECOND_US: i64 = 1_000_000;
+const HOUR_US: i64 = 3600 * SECOND_US;
+const DAY_US: i64 = 24 * HOUR_US;
+const STEPS_US: [i64; 3] = [1000, SECOND_US, HOUR_US];
+
+#[test]
+fn a_history_with_a_clock_that_steps_keeps_the_promises() {
+    let Some(mut clock) = FakedClock::new(0) else {
+        return;
+    };
+    let server = clock.start(&[]);
+    let history = History::of(&server, &KEYS, || {
+        let mut redis = server.connect();
+        for step_us in STEPS_US {
+            for by_us in [step_us, -step_us, -step_us, step_us] {
+                wait_for_calls(&KEYS, 30, |_| Some(server.connect()));
+                clock.step(by_us, &mut redis);
+            }
+        }
+        wait_for_calls(&KEYS, 30, |_| Some(server.connect()));
+    });
+    history.check();
+    assert!(history.calls() > 3000, "{}", history.calls());
+}
+
+/// A call on key `k`, what it left there, and the server's clock before and after it, which is the same from Redis 7.2 on.
+#[derive(Debug)]
+struct Seen {
+    told: Vec<i64>,
+    stored: Stored,
+    deadline_ms: i64,
+    clock_us: RangeInclusive<i64>,
+}
+
+impl Seen {
+    fn call(redis: &mut Redis, line: &str) -> Self {
+        let (before, told, bytes, deadline_ms, after): ((i64, i64), _, Vec<u8>, _, (i64, i64)) =
+            redis
+                .try_transaction(&["TIME", line, "GET k", "PEXPIRETIME k", "TIME"])
+                .expect("a reply and a key");
+        let us = |(seconds, micros)| seconds * SECOND_US + micros;
+        Self {
+            told,
+            stored: Stored::read(&bytes),
+            deadline_ms,
+            clock_us: us(before)..=us(after),
+        }
+    }
+
+    fn updated_us(&self) -> i64 {
+        self.stored.updated_us.cast_signed()
+    }
+
+    /// Checks that a call at `kept_us`, or at the clock if that was later, gave what the rate gives since `before`, and took
+    /// `tokens`.
+    fn assert_took(&self, tokens: i128, before: &Self) {
+        let (old, new) = (before.stored, self.stored);
+        let now_us = self.updated_us();
+        if now_us != before.updated_us() {
+            assert!(self.clock_us.contains(&now_us), "{self:?} after {before:?}");
+        }
+        assert!(now_us >= before.updated_us(), "{self:?} after {before:?}");
+        assert!(
+            now_us >= *self.clock_us.start(),
+            "{self:?} after {before:?}"
+        );
+        let given_back = u128::from(old.count) * u128::from(new.updated_us - old.updated_us);
+        let used =
+            old.used.saturating_sub(given_back).cast_signed() + tokens * i128::from(new.period_us);
+        assert_eq!(new.used.cast_signed(), used, "{self:?} after {before:?}");
+        let as_new_us = u128::from(new.updated_us) + new.used.div_ceil(new.count.into());
+        assert_eq!(
+            u128::try_from(self.deadline_ms),
+            Ok(as_new_us.div_ceil(1000)),
+            "{self:?}"
+        );
+    }
+
+    /// Checks that a denied call left all as it was, and was told to wait until just `until_us`.
+    fn assert_denied_until(&self, until_us: i64, before: &Self) {
+        assert_eq!(
+            (self.stored, self.deadline_ms),
+            (before.stored, before.deadline_ms)
+        );
+        let wait_ms = |now_us| (until_us - now_us + 999) / 1000;
+        let waits_ms = wait_ms(self.clock_us.end())..=wait_ms(self.clock_us.start());
+        assert!(
+            self.told[0] == 0 && waits_ms.contains(&self.told[3]),
+            "{self:?} until {until_us}"
+        );
+    }
+}
+
+#[test]
+fn after_a_step_back_calls_take_and_give_at_the_later_instant() {
+    for step_us in STEPS_US {
+        let Some(mut clock) = FakedClock::new(0) else {
+            return;
+        };
+        let server = clock.start(&[]);
+        let mut redis = server.connect();
+        let first = Seen::call(&mut redis, "RL.TOKEN k 1/d 20 COST 9");
+        clock.step(-step_us, &mut redis);
+        let took = Seen::call(&mut redis, "RL.TOKEN k 1/d 20 COST 10");
+        took.assert_took(10, &first);
+        assert_eq!(took.told[..4], [1, 20, 1, 0]);
+        let gave = Seen::call(&mut redis, "RL.TOKEN k 1/d 20 REFUND 4");
+        gave.assert_took(-4, &took);
+        assert_eq!(gave.told[..4], [1, 20, 5, 0]);
+        let denied = Seen::call(&mut redis, "RL.TOKEN k 1/d 20 COST 12");
+        let missing_us = i64::try_from(gave.stored.used).expect("days") - 8 * DAY_US;
+        denied.assert_denied_until(gave.updated_us() + missing_us, &gave);
+        // The wait counts from where the step left the clock.
+        clock.step(1000 * denied.told[3] - HOUR_US, &mut redis);
+        let denied = Seen::call(&mut redis, "RL.TOKEN k 1/d 20 COST 12");
+        denied.assert_denied_until(gave.updated_us() + missing_us, &gave);
+        clock.step(1000 * denied.told[3], &mut redis);
+        Seen::call(&mut redis, "RL.TOKEN k 1/d 20 COST 12").assert_took(12, &gave);
+    }
+}
+
+#[test]
+fn only_a_step_back_longer_than_emptying_is_taken_as_the_new_instant() {
+    let Some(mut clock) = FakedClock::new(0) else {
+        return;
+    };
+    let server = clock.start(&[]);
+    let mut redis = server.connect();
+    let full = Seen::call(&mut redis, "RL.TOKEN k 1/h 4 COST 4");
+    clock.step(-3 * HOUR_US, &mut redis);
+    let kept = Seen::call(&mut redis, "RL.TOKEN k 1/h 4 COST 4");
+    kept.assert_denied_until(full.updated_us() + 4 * HOUR_US, &full);
+    clock.step(-2 * HOUR_US, &mut redis);
+    let taken = Seen::call(&mut redis, "RL.TOKEN k 1/h 4 COST 4");
+    assert!(taken.clock_us.contains(&taken.updated_us()), "{taken:?}");
+    assert_eq!(taken.stored.used, full.stored.used);
+    assert_eq!(taken.told[..4], [0, 4, 0, 4 * 3_600_000]);
+    clock.step(2 * HOUR_US, &mut redis);
+    let passed = Seen::call(&mut redis, "RL.TOKEN k 1/h 4 COST 2");
+    passed.assert_took(2, &taken);
+    assert_eq!(passed.told[0], 1);
+}
+
+#[test]
+fn a_step_forward_gives_what_the_rate_gives_for_it_and_at_most_a_full_bucket() {
+    const MOST: &str = "RL.TOKEN k 100000/s 1000000000 COST 2000000000 PARTIAL";
+    for step_us in STEPS_US {
+        let Some(mut clock) = FakedClock::new(0) else {
+            return;
+        };
+        let server = clock.start(&[]);
+        let mut redis = server.connect();
+        let all = Seen::call(&mut redis, MOST);
+        assert_eq!(all.told[..3], [1_000_000_000, 1_000_000_000, 0]);
+        clock.step(step_us, &mut redis);
+        let given = Seen::call(&mut redis, MOST);
+        given.assert_took(given.told[0].into(), &all);
+        assert!(given.told[0] >= (step_us - 500) / 10, "{given:?}");
+        assert_eq!(given.told[2], 0);
+        clock.step(100 * HOUR_US, &mut redis);
+        assert_eq!(Seen::call(&mut redis, MOST).told[..3], all.told[..3]);
+    }
+}
+
+/// A primary with the machine's clock, and a replica whose clock differs by so much.
+fn pair(clock: &FakedClock) -> (RedisServer, RedisServer) {
+    let primary = RedisServer::start_on_tcp(&["--repl-diskless-sync-delay", "0"]);
+    let port = primary.port().to_string();
+    let replica = clock.start(&["--replicaof", &format!("127.0.0.1 {port}")]);
+    eventually("the link to the primary", || {
+        (replica
+            .connect()
+            .info("replication", "master_link_status")?
+            == "up")
+            .then_some(())
+    });
+    (primary, replica)
+}
+
+/// Makes the replica the primary, once it holds the key as the primary does.
+fn promote(primary: &mut Redis, replica: &mut Redis) {
+    eventually("the key to arrive", || replica.stored("k").0);
+    assert_eq!(replica.stored("k"), primary.stored("k"));
+    replica.value("REPLICAOF NO ONE");
+}
+
+/// Pitfall 25.
+#[test]
+fn a_replica_promoted_with_its_clock_5_s_ahead_admits_5_s_of_the_rate_more() {
+    let Some(clock) = FakedClock::new(5 * SECOND_US) else {
+        return;
+    };
+    let (primary, replica) = pair(&clock);
+    let (mut here, mut there) = (primary.connect(), replica.connect());
+    let line = "RL.TOKEN k 1000/s 1000000 COST 1000000";
+    let all = Seen::call(&mut here, line);
+    assert_eq!(all.told[..3], [1, 1_000_000, 0]);
+    promote(&mut here, &mut there);
+    let more = Seen::call(&mut there, &format!("{line} PARTIAL"));
+    let passed_us = here.time_us() - all.updated_us();
+    more.assert_took(more.told[0].into(), &all);
+    let bounds = 4999..=(passed_us + 5 * SECOND_US) / 1000;
+    assert!(bounds.contains(&more.told[0]), "{bounds:?} {more:?}");
+}
+
+#[test]
+fn a_replica_promoted_with_its_clock_5_s_behind_admits_nothing_until_it_is_past_the_primary_s() {
+    let Some(mut clock) = FakedClock::new(-5 * SECOND_US) else {
+        return;
+    };
+    let (primary, replica) = pair(&clock);
+    let (mut here, mut there) = (primary.connect(), replica.connect());
+    let all = Seen::call(&mut here, "RL.TOKEN k 1/d 20 COST 20");
+    promote(&mut here, &mut there);
+    for line in ["RL.TOKEN k 1/d 20", "RL.TOKEN k 1/d 20 COST 5 PARTIAL"] {
+        Seen::call(&mut there, line).assert_denied_until(all.updated_us() + DAY_US, &all);
+    }
+    clock.step(5 * SECOND_US, &mut there);
+    let denied = Seen::call(&mut there, "RL.TOKEN k 1/d 20");
+    denied.assert_denied_until(all.updated_us() + DAY_US, &all);
+    clock.step(1000 * denied.told[3], &mut there);
+    Seen::call(&mut there, "RL.TOKEN k 1/d 20").assert_took(1, &all);
+}

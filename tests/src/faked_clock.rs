@@ -1,0 +1,144 @@
+//! A wall clock of a server's own, by libfaketime.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tempfile::TempDir;
+
+use crate::version::program;
+use crate::{Redis, RedisServer, Setup, eventually};
+
+/// `$LIB` is the loader's word for where this machine has its libraries.
+const LIBRARY: &str = "/usr/$LIB/faketime/libfaketime.so.1";
+
+/// How far the clock that a server shows may be from the one it reads: Valkey 9 reads it ten times a second, and counts on.
+const DRIFT_US: i64 = 200;
+
+/// A wall clock that is set while the servers that have it run. It goes on as the machine's does; theirs that is not the
+/// wall clock is the machine's.
+#[derive(Debug)]
+pub struct FakedClock {
+    dir: TempDir,
+    offset_us: i64,
+}
+
+impl FakedClock {
+    /// One that differs from the machine's by so much, or none, said in a line, where libfaketime cannot serve the server
+    /// under test.
+    ///
+    /// # Panics
+    ///
+    /// If there is no libfaketime.
+    #[must_use]
+    pub fn new(offset_us: i64) -> Option<Self> {
+        if let Some(library) = shared_jemalloc() {
+            println!("skipped: libfaketime hangs a server that is linked with {library}");
+            return None;
+        }
+        let mut clock = Self {
+            dir: tempfile::tempdir().expect("a directory for the clock"),
+            offset_us: 0,
+        };
+        clock.set(-now_us());
+        assert_eq!(
+            clock.shown_by_date(),
+            "1970",
+            "tests/packages.sh installs libfaketime"
+        );
+        clock.set(offset_us);
+        Some(clock)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("offset")
+    }
+
+    fn environment(&self) -> [(String, String); 4] {
+        let file = self.file().display().to_string();
+        [
+            ("LD_PRELOAD", LIBRARY),
+            ("FAKETIME_TIMESTAMP_FILE", &file),
+            ("FAKETIME_NO_CACHE", "1"),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    }
+
+    fn shown_by_date(&self) -> String {
+        let output = Command::new("date")
+            .args(["--utc", "+%Y"])
+            .envs(self.environment())
+            .stderr(Stdio::null())
+            .output()
+            .expect("date runs");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// A server with this clock and the module.
+    #[must_use]
+    pub fn start(&self, args: &[&str]) -> RedisServer {
+        let server = RedisServer::start_as(Setup {
+            environment: self.environment().to_vec(),
+            ..Setup::with_module(args)
+        });
+        let pid = server.connect().info("server", "process_id");
+        forget_shared_memory(&pid.expect("its number"));
+        server
+    }
+
+    /// Sets it to differ from the machine's by so much. A server may show it a little later.
+    pub fn set(&mut self, offset_us: i64) {
+        let next = self.dir.path().join("next");
+        let (sign, distance_us) = (if offset_us < 0 { '-' } else { '+' }, offset_us.abs());
+        let (seconds, micros) = (distance_us / 1_000_000, distance_us % 1_000_000);
+        std::fs::write(&next, format!("{sign}{seconds}.{micros:06}\n")).expect("written");
+        std::fs::rename(next, self.file()).expect("renamed");
+        self.offset_us = offset_us;
+    }
+
+    /// Sets it so much forward, or back, and waits until the server shows it.
+    pub fn step(&mut self, by_us: i64, redis: &mut Redis) {
+        let before_us = self.offset_us;
+        self.set(before_us + by_us);
+        eventually("the server to show the clock as it was set", || {
+            let earliest_us = now_us();
+            let shown_us = redis.time_us();
+            let range = shown_us - now_us() - DRIFT_US..=shown_us - earliest_us + DRIFT_US;
+            (range.contains(&self.offset_us) && !range.contains(&before_us)).then_some(())
+        });
+    }
+}
+
+/// The machine's wall clock.
+fn now_us() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    i64::try_from(since.as_micros()).expect("before 294247")
+}
+
+/// Both ask each other for what they need to begin with: memory and the time.
+fn shared_jemalloc() -> Option<String> {
+    let path = Command::new("which")
+        .arg(program())
+        .output()
+        .expect("which runs");
+    let path = String::from_utf8(path.stdout).expect("UTF-8");
+    let linked = Command::new("ldd")
+        .arg(path.trim())
+        .output()
+        .expect("ldd runs");
+    let linked = String::from_utf8_lossy(&linked.stdout).into_owned();
+    let mut names = linked.split_whitespace();
+    names
+        .find(|name| name.starts_with("libjemalloc"))
+        .map(str::to_owned)
+}
+
+/// A process that is killed would leave it behind, for the next of its number to stumble over. It has it open already.
+fn forget_shared_memory(pid: &str) {
+    for name in ["faketime_shm_", "sem.faketime_sem_"] {
+        let _ = std::fs::remove_file(Path::new("/dev/shm").join(format!("{name}{pid}")));
+    }
+}
