@@ -240,8 +240,27 @@ fn one_script_sees_one_time() {
     redis
         .try_run::<Value>(&["EVAL", script, "2", "a", "b"])
         .expect("a number");
+    assert_at_one_time(&mut redis);
+}
+
+#[test]
+fn one_transaction_sees_one_time() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    redis
+        .try_transaction::<Value>(&[
+            "RL.TOKEN a 1/1000d 5",
+            "DEBUG SLEEP 0.02",
+            "RL.MULTI b TOKEN 1/1000d 5 1",
+        ])
+        .expect("three replies");
+    assert_at_one_time(&mut redis);
+}
+
+/// Keys `a` and `b` were made at one instant, where modules have the cached time.
+fn assert_at_one_time(redis: &mut Redis) {
     let mut updated_us = |key| Stored::read(&redis.stored(key).0.expect("a key")).updated_us;
-    let apart_us = updated_us("b") - updated_us("a");
+    let apart_us = updated_us("b").abs_diff(updated_us("a"));
     if version() < [7, 2] {
         println!("skipped: this server has no cached time for modules ({apart_us} us apart)");
     } else {
