@@ -60,6 +60,7 @@
 mod bucket;
 mod decision;
 mod policy;
+mod quotient;
 mod rate;
 mod state;
 mod time;

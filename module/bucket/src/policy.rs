@@ -35,4 +35,14 @@ impl Policy {
     pub(crate) fn full(self) -> u128 {
         self.rate.units(self.capacity)
     }
+
+    /// The binary logarithm of a time in milliseconds that is at most an eighth of what a full bucket takes to empty, and
+    /// more than a 32nd; 0 if that is less than a millisecond.
+    ///
+    /// It is that of full / (8 ms x 1000 us x count) from the logarithms of both, and so without a division.
+    pub(crate) fn deadline_step_bits(self) -> u32 {
+        let in_8_ms = 8000_u64.saturating_mul(self.rate.count());
+        let below = in_8_ms.ilog2().saturating_add(1);
+        self.full().ilog2().saturating_sub(below)
+    }
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::num::NonZero;
 
+use crate::quotient::{self, greatest_common_divisor};
 use crate::tokens::{Tokens, digits, whole_number};
 
 /// The largest count and the largest period, 2^48 - 1: each fills six bytes of the stored state.
@@ -90,7 +91,7 @@ impl Rate {
 
     /// The whole tokens in so many units, rounded down.
     pub(crate) fn whole_tokens(self, units: u128) -> u128 {
-        units / NonZero::<u128>::from(self.period_us)
+        quotient::rounded_down(units, self.period_us)
     }
 
     /// The units that time gives back: `count` in each microsecond. At most 2^112.
@@ -100,7 +101,7 @@ impl Rate {
 
     /// Microseconds in which so many units are given back, rounded up to where they all are.
     pub(crate) fn us_to_give_back(self, units: u128) -> u128 {
-        units.div_ceil(u128::from(self.count()))
+        quotient::rounded_up(units, self.count)
     }
 
     /// `used` units of this rate in units of `new`: as many tokens, rounded up to the new unit, against the caller.
@@ -176,14 +177,6 @@ fn parse_period(text: &[u8]) -> Option<u128> {
         [] => Some(unit_us),
         n => whole_number(n)?.checked_mul(unit_us),
     }
-}
-
-/// Euclid's algorithm; the other number where one is zero.
-fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
-    while let Some(rest) = a.checked_rem(b) {
-        (a, b) = (b, rest);
-    }
-    a
 }
 
 fn in_range(n: u128) -> Option<NonZero<u64>> {

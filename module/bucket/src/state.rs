@@ -72,6 +72,20 @@ impl State {
             .map_or(LAST_DEADLINE_MS, |ms| ms.min(LAST_DEADLINE_MS))
     }
 
+    /// The deadline of the bucket's key: [`State::as_new_at_ms`] rounded up to the next multiple of a power of two that is
+    /// at most an eighth of the time the bucket takes to empty from full.
+    ///
+    /// So it seldom moves from one request to the next, and what has not moved need not be written.
+    #[must_use]
+    pub fn deadline_ms(&self) -> u64 {
+        let below_step = !u64::MAX.unbounded_shl(self.policy.deadline_step_bits());
+        self.as_new_at_ms()
+            .checked_add(below_step)
+            .map_or(LAST_DEADLINE_MS, |ms| {
+                (ms & !below_step).min(LAST_DEADLINE_MS)
+            })
+    }
+
     /// The stored form, little-endian:
     ///
     /// ```text

@@ -1,5 +1,11 @@
 //! Instants, which the caller always gives.
 
+use core::num::NonZero;
+
+use crate::quotient;
+
+const US_PER_MS: NonZero<u64> = NonZero::<u64>::MIN.saturating_add(999);
+
 /// An instant: microseconds since the Unix epoch.
 ///
 /// Not a span, and not std's `Instant`: two of them cannot be added.
@@ -28,5 +34,5 @@ impl UnixMicros {
 
 /// Milliseconds in `us` microseconds, rounded up.
 pub(crate) fn ms_rounded_up(us: u128) -> u128 {
-    us.div_ceil(1000)
+    quotient::rounded_up(us, US_PER_MS)
 }

@@ -89,11 +89,12 @@ impl Kept {
         }
     }
 
-    /// What Redis does once its clock, in whole milliseconds, has passed the deadline.
-    fn expire(&mut self, now_us: u64) {
-        self.state = self
-            .state
-            .filter(|state| now_us / 1000 <= state.as_new_at_ms());
+    /// What Redis does once its clock, in whole milliseconds, has passed the deadline. Whether it did.
+    fn expire(&mut self, now_us: u64) -> bool {
+        let lives = |state: &State| now_us / 1000 <= state.deadline_ms();
+        let gone = self.state.is_some_and(|state| !lives(&state));
+        self.state = self.state.filter(lives);
+        gone
     }
 }
 

@@ -38,14 +38,11 @@ fn told_ms(wait_us: &BigRational) -> u64 {
 impl Oracle {
     pub(crate) const NEW: Self = Self { bucket: None };
 
-    /// Whether Redis would still have the key: its deadline is when nothing is used any more, in whole milliseconds.
+    /// The key is gone, which it may only be once nothing is used any more.
     pub(crate) fn expire(&mut self, now_us: u64) {
-        let gone = self.bucket.as_ref().is_some_and(|(used, policy, updated)| {
-            let deadline_ms = ((integer(*updated) + used / rate(*policy)) / integer(1000)).ceil();
-            integer(now_us / 1000) > deadline_ms
-        });
-        if gone {
-            self.bucket = None;
+        if let Some((used, policy, updated)) = self.bucket.take() {
+            let as_new_us = integer(updated) + used / rate(policy);
+            assert!(integer(now_us) > as_new_us, "gone at {now_us}");
         }
     }
 

@@ -34,8 +34,9 @@ fn replay(
     let mut now_us = NOON_US;
     for (i, (moved_us, which, request)) in steps.iter().enumerate() {
         now_us = now_us.saturating_add_signed(*moved_us);
-        kept.expire(now_us);
-        oracle.expire(now_us);
+        if kept.expire(now_us) {
+            oracle.expire(now_us);
+        }
         let policy = policies[*which];
         let expected = oracle.ask(algorithm, policy, *request, now_us);
         let answer = kept.try_ask(algorithm, policy, *request, now_us).ok();

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rl_bucket::{Algorithm, Policy, Request};
 
-use crate::{Kept, NOON_US, policy, small_policy, tokens};
+use crate::{Kept, NOON_US, any_policy, policy, small_policy, tokens};
 
 /// A bucket with a past: some costs, some debt, perhaps a clock that has gone back.
 fn used_bucket(algorithm: Algorithm, policy: Policy, past: &[(i64, u64, bool)]) -> (Kept, u64) {
@@ -73,6 +73,30 @@ proptest! {
         let deadline_us = state.as_new_at_ms() * 1000;
         prop_assert!(!used_at(deadline_us));
         prop_assert!(now_us + 1000 > deadline_us || used_at(deadline_us - 1000));
+    }
+
+    /// P10: not before the bucket is as new, and at most an eighth of the time from full, and a millisecond, after.
+    #[test]
+    fn the_deadline_is_at_most_an_eighth_of_the_time_from_full_late(policy in any_policy(), n in any::<u64>()) {
+        let mut kept = Kept::default();
+        kept.ask(Algorithm::Token, policy, Request::Force(tokens(1 + n % policy.capacity().get())), NOON_US);
+        let state = kept.state.expect("something was taken");
+        let (as_new_ms, deadline_ms) = (state.as_new_at_ms(), state.deadline_ms());
+        let full_us = u128::from(policy.capacity().get()) * u128::from(policy.rate().period_us()) / u128::from(policy.rate().count());
+        prop_assert!(deadline_ms >= as_new_ms);
+        prop_assert!(u128::from(deadline_ms - as_new_ms) * 8000 <= full_us);
+    }
+
+    /// One that moved with every request would have to be written with every request.
+    #[test]
+    fn the_deadline_of_a_bucket_in_use_seldom_moves(policy in small_policy().prop_filter("long enough", |policy| policy.capacity().get() * policy.rate().period_us() / policy.rate().count() > 64_000)) {
+        let full_us = policy.capacity().get() * policy.rate().period_us() / policy.rate().count();
+        let (mut kept, mut deadlines) = (Kept::default(), std::collections::BTreeSet::new());
+        for us in (0..2 * full_us).step_by(500) {
+            kept.take(policy, 1, NOON_US + us);
+            deadlines.extend(kept.state.map(|state| state.deadline_ms()));
+        }
+        prop_assert!(deadlines.len() <= 3 * 32 + 1, "{} deadlines", deadlines.len());
     }
 
     /// Delays make a queue: each goes out at least the emission intervals of the one before it later.
@@ -149,7 +173,9 @@ fn waits_and_deadlines_between_2_to_the_63_and_2_to_the_64_are_capped() {
         NOON_US,
     );
     assert_eq!(told.reset_after_ms, rl_bucket::Decision::LONGEST_MS);
-    assert_eq!(kept.state.unwrap().as_new_at_ms(), i64::MAX.unsigned_abs());
+    let state = kept.state.unwrap();
+    assert_eq!(state.as_new_at_ms(), i64::MAX.unsigned_abs());
+    assert_eq!(state.deadline_ms(), i64::MAX.unsigned_abs());
 }
 
 #[test]

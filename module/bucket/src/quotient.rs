@@ -1,0 +1,34 @@
+//! Division of wide numbers. Most quantities fit 64 bits, which a processor divides several times faster than 128.
+
+use core::num::NonZero;
+
+/// `n / by`, rounded down.
+pub(crate) fn rounded_down(n: u128, by: NonZero<u64>) -> u128 {
+    match u64::try_from(n) {
+        Ok(n) => u128::from(n / by),
+        Err(_) => n / NonZero::<u128>::from(by),
+    }
+}
+
+/// `n / by`, rounded up.
+pub(crate) fn rounded_up(n: u128, by: NonZero<u64>) -> u128 {
+    match u64::try_from(n) {
+        Ok(n) => u128::from(n.div_ceil(by.get())),
+        Err(_) => n.div_ceil(by.get().into()),
+    }
+}
+
+/// Euclid's algorithm; the other number where one is zero.
+pub(crate) fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
+    while let Some(rest) = remainder(a, b) {
+        (a, b) = (b, rest);
+    }
+    a
+}
+
+fn remainder(a: u128, b: u128) -> Option<u128> {
+    match (u64::try_from(a), u64::try_from(b)) {
+        (Ok(a), Ok(b)) => a.checked_rem(b).map(u128::from),
+        _ => a.checked_rem(b),
+    }
+}
