@@ -2,6 +2,14 @@
 
 use core::num::NonZero;
 
+/// Quotient and rest; `None` for a division by zero.
+pub(crate) fn divide(n: u128, by: u128) -> Option<(u128, u128)> {
+    match (u64::try_from(n), u64::try_from(by)) {
+        (Ok(n), Ok(by)) => Some((n.checked_div(by)?.into(), n.checked_rem(by)?.into())),
+        _ => Some((n.checked_div(by)?, n.checked_rem(by)?)),
+    }
+}
+
 /// `n / by`, rounded down.
 pub(crate) fn rounded_down(n: u128, by: NonZero<u64>) -> u128 {
     match u64::try_from(n) {
@@ -20,15 +28,8 @@ pub(crate) fn rounded_up(n: u128, by: NonZero<u64>) -> u128 {
 
 /// Euclid's algorithm; the other number where one is zero.
 pub(crate) fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
-    while let Some(rest) = remainder(a, b) {
+    while let Some((_, rest)) = divide(a, b) {
         (a, b) = (b, rest);
     }
     a
-}
-
-fn remainder(a: u128, b: u128) -> Option<u128> {
-    match (u64::try_from(a), u64::try_from(b)) {
-        (Ok(a), Ok(b)) => a.checked_rem(b).map(u128::from),
-        _ => a.checked_rem(b),
-    }
 }

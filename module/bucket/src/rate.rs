@@ -3,7 +3,7 @@
 use core::fmt;
 use core::num::NonZero;
 
-use crate::quotient::{self, greatest_common_divisor};
+use crate::quotient::{divide, greatest_common_divisor, rounded_down, rounded_up};
 use crate::tokens::{Tokens, digits, whole_number};
 
 /// The largest count and the largest period, 2^48 - 1: each fills six bytes of the stored state.
@@ -38,8 +38,8 @@ impl Rate {
     pub fn new(count: u128, period_us: u128) -> Option<Self> {
         let divisor = greatest_common_divisor(count, period_us);
         Some(Self {
-            count: in_range(count.checked_div(divisor)?)?,
-            period_us: in_range(period_us.checked_div(divisor)?)?,
+            count: in_range(divide(count, divisor)?.0)?,
+            period_us: in_range(divide(period_us, divisor)?.0)?,
         })
     }
 
@@ -91,7 +91,7 @@ impl Rate {
 
     /// The whole tokens in so many units, rounded down.
     pub(crate) fn whole_tokens(self, units: u128) -> u128 {
-        quotient::rounded_down(units, self.period_us)
+        rounded_down(units, self.period_us)
     }
 
     /// The units that time gives back: `count` in each microsecond. At most 2^112.
@@ -101,7 +101,7 @@ impl Rate {
 
     /// Microseconds in which so many units are given back, rounded up to where they all are.
     pub(crate) fn us_to_give_back(self, units: u128) -> u128 {
-        quotient::rounded_up(units, self.count)
+        rounded_up(units, self.count)
     }
 
     /// `used` units of this rate in units of `new`: as many tokens, rounded up to the new unit, against the caller.

@@ -57,8 +57,18 @@ pub(crate) fn digits(text: &[u8]) -> Option<u128> {
     if text.is_empty() {
         return None;
     }
-    text.iter().try_fold(0, |value: u128, byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
-        value.checked_mul(10)?.checked_add(u128::from(digit))
+    // So many digits fit 64 bits, in which it is done several times faster.
+    let (head, tail) = text.split_at(text.len().min(19));
+    let head = head.iter().try_fold(0, |value: u64, byte| {
+        Some(value.wrapping_mul(10).wrapping_add(digit(*byte)?))
+    })?;
+    tail.iter().try_fold(u128::from(head), |value, byte| {
+        value.checked_mul(10)?.checked_add(digit(*byte)?.into())
     })
+}
+
+fn digit(byte: u8) -> Option<u64> {
+    byte.checked_sub(b'0')
+        .filter(|digit| *digit <= 9)
+        .map(u64::from)
 }
