@@ -64,8 +64,9 @@ fn aof(preamble: &str, rewrite: bool) {
     if rewrite {
         redis.value("BGREWRITEAOF");
         eventually("the rewrite to end", || {
-            let done = redis.info("persistence", "aof_rewrite_in_progress")? == "0";
-            (done && redis.info("persistence", "aof_rewrite_scheduled")? == "0").then_some(())
+            // In this order: one that was scheduled is in progress before it is done.
+            let begun = redis.info("persistence", "aof_rewrite_scheduled")? == "0";
+            (begun && redis.info("persistence", "aof_rewrite_in_progress")? == "0").then_some(())
         });
         assert_eq!(
             redis
@@ -94,7 +95,7 @@ fn an_aof_rewritten_without_a_preamble_gives_the_same_bytes() {
 
 #[test]
 fn a_server_that_cannot_replicate_is_told_so_and_nothing_changes() {
-    let server = RedisServer::start_with(&["--rename-command", "SET", ""]);
+    let server = RedisServer::start_with(&["--rename-command", "SET", "", "--appendonly", "yes"]);
     let mut redis = server.connect();
     let error = redis
         .try_line::<redis::Value>("RL.TOKEN k 10 20")
