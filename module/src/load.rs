@@ -1,7 +1,6 @@
 //! What happens when the module is loaded.
 
 use std::ffi::{CStr, CString};
-use std::panic::PanicHookInfo;
 use std::sync::atomic::Ordering;
 
 use crate::commands::TAKES_OVER;
@@ -46,6 +45,7 @@ pub(crate) fn load<'a>(
         );
     }
     context.register_info();
+    context.subscribe_to_events();
     Ok(())
 }
 
@@ -88,15 +88,6 @@ fn categories(command: &Command, category: bool) -> &'static CStr {
         (false, _, true) => c"read fast ratelimit",
         (false, _, false) => c"read fast",
     }
-}
-
-/// Logs a panic in one line. No backtrace is taken and std's own hook is not called: under Valkey's RTLD_DEEPBIND that
-/// hook frees memory of another allocator and crashes the server.
-pub(crate) fn log_panic(info: &PanicHookInfo<'_>) {
-    warn(
-        Context::NONE,
-        &format!("{info} (caught; please report it)").replace('\n', " "),
-    );
 }
 
 /// Writes a line to the server's log.

@@ -61,7 +61,7 @@ impl<'a> Opened<'a> {
         Ok(opened)
     }
 
-    fn add(&mut self, key: Key<'a>, limit: &Limit, now: UnixMicros) -> Result<(), Error> {
+    fn add(&mut self, mut key: Key<'a>, limit: &Limit, now: UnixMicros) -> Result<(), Error> {
         let bucket = Bucket::open(key.state()?, limit.algorithm, limit.policy, now)?;
         self.keys.push(key);
         self.members.push(Member::new(bucket));

@@ -3,21 +3,21 @@
 //! What every block relies on: Redis calls us on one thread, with a context and arguments that live until we return, and
 //! [`missing_function`] was asked at load, so that a function that is used here is there unless it is asked for first.
 
-use std::ffi::{CStr, c_char, c_int, c_longlong};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
 use std::ptr;
 
 use redis_module::raw::{
-    self, RedisModuleCommand, RedisModuleCommandInfo, RedisModuleCtx, RedisModuleInfoCtx,
-    RedisModuleKey, RedisModuleString,
+    self, RedisModuleCommand, RedisModuleCommandInfo, RedisModuleCtx, RedisModuleEvent,
+    RedisModuleInfoCtx, RedisModuleKey, RedisModuleString,
 };
 use rl_bucket::{Change, State};
 
 use crate::docs::Command;
 use crate::error::Error;
+use crate::guard::{self, guard};
 use crate::reply::{self, Reply};
 use crate::stats::{self, Counted};
-use crate::{commands, load, multi};
+use crate::{commands, listeners, load, multi};
 
 const OK: c_int = 0;
 const ERR: c_int = 1;
@@ -53,13 +53,16 @@ macro_rules! first_missing {
 /// The function without which the module cannot be, if one is missing.
 pub(crate) fn missing_function() -> Option<&'static str> {
     first_missing![
-        RedisModule_CloseKey RedisModule_CreateCommand RedisModule_DeleteKey RedisModule_GetExpire
+        RedisModule_CloseKey RedisModule_CreateCommand RedisModule_DeleteKey RedisModule_FreeServerInfo
+        RedisModule_GetContextFlags RedisModule_GetExpire RedisModule_GetServerInfo
         RedisModule_InfoAddFieldULongLong RedisModule_InfoAddSection RedisModule_InfoBeginDictField
         RedisModule_InfoEndDictField RedisModule_KeyType RedisModule_Log RedisModule_OpenKey
-        RedisModule_RegisterInfoFunc RedisModule_Replicate RedisModule_ReplyWithArray RedisModule_ReplyWithError
-        RedisModule_ReplyWithLongLong RedisModule_ReplyWithNull RedisModule_ReplyWithStringBuffer
+        RedisModule_RegisterInfoFunc RedisModule_Replicate RedisModule_ReplicateVerbatim
+        RedisModule_ReplyWithArray RedisModule_ReplyWithError RedisModule_ReplyWithLongLong
+        RedisModule_ReplyWithNull RedisModule_ReplyWithStringBuffer RedisModule_ServerInfoGetFieldUnsigned
         RedisModule_SetAbsExpire RedisModule_SetModuleOptions RedisModule_SignalModifiedKey RedisModule_StringDMA
-        RedisModule_StringPtrLen RedisModule_StringTruncate RedisModule_ValueLength RedisModule_WrongArity
+        RedisModule_StringPtrLen RedisModule_StringTruncate RedisModule_SubscribeToServerEvent
+        RedisModule_ValueLength RedisModule_WrongArity
     ]
 }
 
@@ -98,16 +101,6 @@ fn answer(call: &Call, counted: Counted, handler: fn(&Call) -> Result<Reply, Err
         reply::send(call.context, &Err(Error::Internal));
     }
     OK
-}
-
-/// Runs `body`, and stops a panic there: one that left the module would end the server. The hook has logged it.
-fn guard<T>(body: impl FnOnce() -> T) -> Option<T> {
-    // What `body` held when it panicked is not looked at again: the next command reads its key anew.
-    let done = catch_unwind(AssertUnwindSafe(body)).ok();
-    if done.is_none() {
-        stats::count_panic();
-    }
-    done
 }
 
 /// The server's cached time in microseconds since the epoch, where it has one: Redis 7.2 and Valkey 8 on.
@@ -208,6 +201,66 @@ impl Context {
         // SAFETY: as above; where there are the functions that take a command there is this one.
         unsafe { api!(RedisModule_GetCommand(self.0, name.as_ptr())) }
     }
+
+    /// Asks for the events that [`listeners`] needs, and for time to look round only where there are all the others.
+    pub(crate) fn subscribe_to_events(self) {
+        let _all = [
+            raw::REDISMODULE_EVENT_FORK_CHILD,
+            raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED,
+            raw::REDISMODULE_EVENT_CRON_LOOP,
+        ]
+        .into_iter()
+        .all(|id| {
+            let event = RedisModuleEvent { id, dataver: 1 };
+            // SAFETY: as above; the function has the type it will be called with.
+            OK == unsafe {
+                api!(RedisModule_SubscribeToServerEvent(
+                    self.0,
+                    event,
+                    Some(tell_event)
+                ))
+            }
+        });
+    }
+
+    /// Whether this is a primary with no AOF, nor one about to be switched on, and no node of a cluster.
+    pub(crate) fn is_primary_alone(self) -> bool {
+        let (primary, others) = (
+            raw::REDISMODULE_CTX_FLAGS_MASTER,
+            raw::REDISMODULE_CTX_FLAGS_AOF | raw::REDISMODULE_CTX_FLAGS_CLUSTER,
+        );
+        // SAFETY: as above.
+        let flags = unsafe { api!(RedisModule_GetContextFlags(self.0)) }.cast_unsigned();
+        flags & (primary | others) == primary
+    }
+
+    /// Whether INFO replication has these fields, and all of them are 0.
+    pub(crate) fn replication_info_is_zero(self, fields: &[&CStr]) -> bool {
+        // SAFETY: as above; the info is read before it is freed, once.
+        unsafe {
+            let info = api!(RedisModule_GetServerInfo(self.0, c"replication".as_ptr()));
+            let is_zero = |field: &&CStr| {
+                let (name, mut failed) = (field.as_ptr(), OK);
+                let number = api!(RedisModule_ServerInfoGetFieldUnsigned(
+                    info,
+                    name,
+                    &raw mut failed
+                ));
+                number == 0 && failed == OK
+            };
+            let all = fields.iter().all(is_zero);
+            api!(RedisModule_FreeServerInfo(self.0, info));
+            all
+        }
+    }
+}
+
+/// What Redis calls for an event that was asked for.
+unsafe extern "C" fn tell_event(ctx: Ctx, event: RedisModuleEvent, _: u64, _: *mut c_void) {
+    guard(|| match event.id {
+        raw::REDISMODULE_EVENT_CRON_LOOP => listeners::look_round(Context(ctx)),
+        _ => listeners::expect(),
+    });
 }
 
 /// What Redis calls for `INFO rl`, and for a crash report.
@@ -223,7 +276,7 @@ unsafe extern "C" fn tell_info(ctx: *mut RedisModuleInfoCtx, _for_crash_report: 
                 // SAFETY: as above.
                 unsafe { api!(RedisModule_InfoEndDictField(ctx)) };
             },
-            |panics| add_field(ctx, c"panics", panics),
+            |name, number| add_field(ctx, name, number),
         );
     });
 }
@@ -294,8 +347,12 @@ impl Call {
         let name = self.argument(i).ok_or(Error::WrongArity)?;
         // SAFETY: context and name are alive. A key that is missing opens as null for reading, which every call allows.
         let key = unsafe { api!(RedisModule_OpenKey(self.context.0, name, mode)) }.cast();
-        let call = self;
-        Ok(Key { call, name, key })
+        Ok(Key {
+            call: self,
+            name,
+            key,
+            found: None,
+        })
     }
 }
 
@@ -304,16 +361,18 @@ pub(crate) struct Key<'a> {
     call: &'a Call,
     name: *mut RedisModuleString,
     key: *mut RedisModuleKey,
+    /// The bucket in it, once it was looked for.
+    found: Option<State>,
 }
 
 impl Key<'_> {
     /// The bucket in this key, if there is one.
-    pub(crate) fn state(&self) -> Result<Option<State>, Error> {
-        if self.kind() == raw::REDISMODULE_KEYTYPE_EMPTY {
-            return Ok(None);
+    pub(crate) fn state(&mut self) -> Result<Option<State>, Error> {
+        if self.kind() != raw::REDISMODULE_KEYTYPE_EMPTY {
+            let bytes = self.text(State::LEN).ok_or(Error::WrongType)?;
+            self.found = Some(State::decode(bytes).ok_or(Error::WrongType)?);
         }
-        let bytes = self.text(State::LEN).ok_or(Error::WrongType)?;
-        State::decode(bytes).map(Some).ok_or(Error::WrongType)
+        Ok(self.found)
     }
 
     /// The string in this key, if it is one of this length that has a deadline.
@@ -360,45 +419,74 @@ impl Key<'_> {
     }
 
     fn store(&mut self, state: &State) -> Result<(), Error> {
-        let (ctx, bytes) = (self.call.context.0, state.encode());
-        let deadline_ms = state.as_new_at_ms().cast_signed();
+        let (bytes, deadline_ms) = (state.encode(), state.deadline_ms());
+        self.send(Some((&bytes, deadline_ms)))?;
         let mut len = 0;
-        // SAFETY: the key is open for writing and empty or a string; truncating makes it one of our length, unshared, into
-        // which as many bytes are copied. The format of the replicated command is that of the arguments after it.
+        // SAFETY: the key is open for writing and empty or a string, which is made one of our length unless it was found to
+        // be a bucket; as many bytes are copied into it.
         unsafe {
-            let sent = api!(RedisModule_Replicate(
-                ctx,
-                c"SET".as_ptr(),
-                c"sbcl".as_ptr(),
-                self.name,
-                bytes.as_ptr().cast::<c_char>(),
-                State::LEN,
-                c"PXAT".as_ptr(),
-                deadline_ms as c_longlong,
-            ));
-            if sent != OK {
-                return Err(Error::NotReplicated);
+            if self.found.is_none() {
+                api!(RedisModule_StringTruncate(self.key, State::LEN));
             }
-            api!(RedisModule_StringTruncate(self.key, State::LEN));
             let stored = api!(RedisModule_StringDMA(self.key, &raw mut len, WRITE));
             ptr::copy_nonoverlapping(bytes.as_ptr(), stored.cast(), len.min(State::LEN));
-            api!(RedisModule_SetAbsExpire(self.key, deadline_ms));
-            api!(RedisModule_SignalModifiedKey(ctx, self.name));
+            if self
+                .found
+                .is_none_or(|found| found.deadline_ms() != deadline_ms)
+            {
+                api!(RedisModule_SetAbsExpire(
+                    self.key,
+                    deadline_ms.cast_signed()
+                ));
+            }
+            api!(RedisModule_SignalModifiedKey(
+                self.call.context.0,
+                self.name
+            ));
         }
         Ok(())
     }
 
     fn remove(&mut self) -> Result<(), Error> {
-        let (ctx, del, format) = (self.call.context.0, c"DEL".as_ptr(), c"s".as_ptr());
-        // SAFETY: the key is open for writing; the format is that of the one argument after it.
+        self.send(None)?;
+        // SAFETY: the key is open for writing.
         unsafe {
-            if api!(RedisModule_Replicate(ctx, del, format, self.name)) != OK {
-                return Err(Error::NotReplicated);
-            }
             api!(RedisModule_DeleteKey(self.key));
-            api!(RedisModule_SignalModifiedKey(ctx, self.name));
+            api!(RedisModule_SignalModifiedKey(
+                self.call.context.0,
+                self.name
+            ));
         }
         Ok(())
+    }
+
+    /// Sends what the key will hold, and until when, to whoever listens, and counts a change for the save points.
+    fn send(&self, held: Option<(&[u8; State::LEN], u64)>) -> Result<(), Error> {
+        let ctx = self.call.context.0;
+        let (set, del, pxat) = (c"SET".as_ptr(), c"DEL".as_ptr(), c"PXAT".as_ptr());
+        // SAFETY: the context is alive; the format of a command is that of the arguments after it.
+        let sent = unsafe {
+            match held {
+                // It goes nowhere, whatever it says.
+                _ if !listeners::are_there() => api!(RedisModule_ReplicateVerbatim(ctx)),
+                None => api!(RedisModule_Replicate(ctx, del, c"s".as_ptr(), self.name)),
+                Some((bytes, deadline_ms)) => api!(RedisModule_Replicate(
+                    ctx,
+                    set,
+                    c"sbcl".as_ptr(),
+                    self.name,
+                    bytes.as_ptr().cast::<c_char>(),
+                    State::LEN,
+                    pxat,
+                    deadline_ms.cast_signed() as c_longlong,
+                )),
+            }
+        };
+        if sent == OK {
+            Ok(())
+        } else {
+            Err(Error::NotReplicated)
+        }
     }
 }
 
@@ -421,7 +509,7 @@ pub(crate) unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, argv: Argv, argc: c
     if unsafe { raw::Export_RedisModule_Init(ctx, NAME.as_ptr(), VERSION, version) } != OK {
         return ERR;
     }
-    std::panic::set_hook(Box::new(load::log_panic));
+    std::panic::set_hook(Box::new(guard::log_panic));
     // SAFETY: Redis gives a live context and `argc` arguments.
     let call = unsafe { Call::new(ctx, argv, argc) };
     match guard(|| load::load(call.context, (0..call.argc).map(|i| call.word(i)))) {
@@ -431,16 +519,5 @@ pub(crate) unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, argv: Argv, argc: c
             ERR
         }
         None => ERR,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_does_not_pass_the_guard() {
-        assert_eq!(guard(|| 1), Some(1));
-        assert_eq!(guard(|| -> i32 { unreachable!("caught") }), None);
     }
 }

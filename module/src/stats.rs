@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
+use crate::listeners;
 use crate::reply::Reply;
 
 /// The commands that are counted apart; CL.THROTTLE counts as RL.THROTTLE.
@@ -71,14 +72,15 @@ fn place(command: Counted, outcome: &Result<Reply, Error>) -> usize {
     }
 }
 
-/// Tells all that was counted: `command` begins a command's line, `field` adds to it, and the panics come last.
+/// Tells all that was counted: `command` tells a command's line, and `number` each of the numbers after them.
 pub(crate) fn tell(
     mut command: impl FnMut(&CStr, &mut dyn Iterator<Item = (&'static CStr, u64)>),
-    panics: impl FnOnce(u64),
+    mut number: impl FnMut(&CStr, u64),
 ) {
     for (name, calls) in NAMES.iter().zip(&CALLS) {
         let counts = calls.iter().map(|counter| counter.load(Ordering::Relaxed));
         command(name, &mut OUTCOMES.iter().copied().zip(counts));
     }
-    panics(PANICS.load(Ordering::Relaxed));
+    number(c"panics", PANICS.load(Ordering::Relaxed));
+    number(c"propagating", listeners::are_there().into());
 }

@@ -15,6 +15,7 @@
 //! - `server`: what the server tells of us: COMMAND, ACL, INFO, MODULE
 //! - `persistence`: RDB and AOF, with and without the module
 //! - `replication`: what reaches a replica, and what does not
+//! - `listeners`: what is left out while nobody listens is missed by nobody who begins to
 //! - `concurrency`: many clients on one key
 //! - `cluster`: three primaries and three replicas: redirections, slots that move, failovers
 //! - `sentinel`: failovers by Sentinel
@@ -36,6 +37,7 @@ mod info;
 mod keys;
 mod layers;
 mod leaky;
+mod listeners;
 mod multi;
 mod outage;
 mod peek;

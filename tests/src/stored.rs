@@ -38,6 +38,22 @@ impl Stored {
             && stored.used <= most
     }
 
+    /// When the bucket is as new.
+    #[must_use]
+    pub fn as_new_us(&self) -> u128 {
+        u128::from(self.updated_us) + self.used.div_ceil(self.count.into())
+    }
+
+    /// P10: whether the deadline is no sooner than the bucket is as new, and no later than an eighth of the time it takes
+    /// to empty from full, and a millisecond, after.
+    #[must_use]
+    pub fn may_live_until(&self, deadline_ms: i64) -> bool {
+        let full_us =
+            u128::from(self.capacity) * u128::from(self.period_us) / u128::from(self.count);
+        let deadline_us = u128::try_from(deadline_ms).unwrap_or(0) * 1000;
+        (self.as_new_us()..=self.as_new_us() + full_us / 8 + 1000).contains(&deadline_us)
+    }
+
     /// Reads the layout.
     ///
     /// # Panics

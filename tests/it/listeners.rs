@@ -1,0 +1,250 @@
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use rl_tests::{Redis, RedisServer, Stop, eventually};
+
+const ALWAYS: [&str; 10] = [
+    "--hz",
+    "100",
+    "--repl-diskless-sync-delay",
+    "0",
+    "--repl-ping-replica-period",
+    "3600",
+    "--repl-backlog-ttl",
+    "1",
+    "--appendfsync",
+    "always",
+];
+
+fn start(diskless: &str) -> RedisServer {
+    RedisServer::start_on_tcp(&[&ALWAYS[..], &["--repl-diskless-sync", diskless]].concat())
+}
+
+/// The first is new in every round, so that nobody listens to it at first; the others are its replicas or take its place.
+struct Nodes {
+    all: [RedisServer; 3],
+    /// Who takes the calls.
+    head: AtomicUsize,
+    calls: AtomicU64,
+}
+
+impl Nodes {
+    fn head(&self) -> usize {
+        self.head.load(Ordering::Relaxed)
+    }
+
+    /// Each key is new, so that a change that nobody heard of is missed for good; some change once more, or go.
+    fn call(&self, caller: u64, stop: &Stop) {
+        let mut connections = [const { None::<Redis> }; 3];
+        let mut n = 0;
+        while !stop.is_told() {
+            let head = self.head();
+            let redis = connections[head].get_or_insert_with(|| self.all[head].connect());
+            n += 1;
+            let (key, before) = (format!("c{caller}:{n}"), format!("c{caller}:{}", n - 1));
+            let line = match n % 4 {
+                0 => format!("RL.TOKEN {before} 1/1000d 5 REFUND 5"),
+                1 => format!("RL.MULTI {key} TOKEN 1/1000d 5 1 {before} TOKEN 1/1000d 5 1"),
+                2 => format!("RL.LEAKY {key} 1/1000d 5 COST 2"),
+                _ => format!("RL.TOKEN {key} 1/1000d 5 COST 3"),
+            };
+            // One that has just become a replica refuses, and every fourth call finds a leaky bucket.
+            let _ = redis.try_line::<redis::Value>(&line);
+            self.calls.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn wait_for_calls(&self, more: u64) {
+        let until = self.calls.load(Ordering::Relaxed) + more;
+        eventually("more calls", || {
+            (self.calls.load(Ordering::Relaxed) >= until).then_some(())
+        });
+    }
+
+    fn wait_for_silence(&self) {
+        let mut redis = self.all[self.head()].connect();
+        eventually("nobody to listen", || {
+            (redis.info("rl", "rl_propagating")? == "0").then_some(())
+        });
+    }
+}
+
+/// What has been done to the nodes.
+struct Trouble<'a> {
+    nodes: &'a Nodes,
+    random: u64,
+    /// Which of the nodes replicate the head.
+    attached: [bool; 3],
+    /// Whether the first keeps an AOF.
+    has_aof: bool,
+}
+
+impl Trouble<'_> {
+    fn choose(&mut self, n: u64) -> u64 {
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) % n
+    }
+
+    fn make(&mut self) {
+        let others = [0, 1, 2]
+            .into_iter()
+            .filter(|node| *node != self.nodes.head());
+        let skipped = usize::from(self.choose(2) == 1);
+        let node = others.clone().nth(skipped).expect("two others");
+        match self.choose(6) {
+            0 | 1 => self.attach(node),
+            2 => self.detach(node),
+            3 if self.attached[node] => self.promote(node),
+            4 => self.keep_aof(false),
+            _ => self.keep_aof(true),
+        }
+    }
+
+    fn attach(&mut self, node: usize) {
+        let port = self.nodes.all[self.nodes.head()].port();
+        let mut redis = self.nodes.all[node].connect();
+        redis.value(&format!("REPLICAOF 127.0.0.1 {port}"));
+        self.attached[node] = true;
+    }
+
+    fn detach(&mut self, node: usize) {
+        self.nodes.all[node].connect().value("REPLICAOF NO ONE");
+        self.attached[node] = false;
+    }
+
+    /// The node takes the head's place, and the head and its other replicas replicate it.
+    fn promote(&mut self, node: usize) {
+        self.detach(node);
+        let before = self.nodes.head.swap(node, Ordering::Relaxed);
+        self.attached[before] = true;
+        for other in 0..3 {
+            if self.attached[other] {
+                self.attach(other);
+            }
+        }
+    }
+
+    fn keep_aof(&mut self, keep: bool) {
+        let value = if keep { "yes" } else { "no" };
+        let mut redis = self.nodes.all[0].connect();
+        redis.value(&format!("CONFIG SET appendonly {value}"));
+        self.has_aof = keep;
+    }
+}
+
+type Held = Vec<(String, (Option<Vec<u8>>, i64))>;
+
+/// Every key with its bytes and its deadline.
+fn held(redis: &mut Redis) -> Held {
+    let mut keys: Vec<String> = redis.line("KEYS *");
+    keys.sort();
+    let stored = |key: String| (key.clone(), redis.stored(&key));
+    keys.into_iter().map(stored).collect()
+}
+
+fn wait_for_offset(head: &mut Redis, replica: &mut Redis) {
+    let offset = |redis: &mut Redis, field| redis.info("replication", field)?.parse::<u64>().ok();
+    eventually("the replica to have it all", || {
+        let is_up = replica.info("replication", "master_link_status")? == "up";
+        let sent = offset(head, "master_repl_offset")?;
+        (is_up && offset(replica, "slave_repl_offset")? >= sent).then_some(())
+    });
+}
+
+fn wait_for_aof(redis: &mut Redis) {
+    eventually("the AOF to be there", || {
+        // In this order: one that was scheduled is in progress before it is done.
+        let fields = ["aof_rewrite_scheduled", "aof_rewrite_in_progress"];
+        let mut is_zero = |field| redis.info("persistence", field).as_deref() == Some("0");
+        fields.into_iter().all(&mut is_zero).then_some(())
+    });
+    let status = redis.info("persistence", "aof_last_bgrewrite_status");
+    assert_eq!(status.as_deref(), Some("ok"));
+}
+
+/// One round: nobody listens, then there is trouble; in the end every replica holds what the head does, and so does its AOF.
+fn round(seed: u64, replicas: [RedisServer; 2]) -> [RedisServer; 2] {
+    let diskless = if seed.is_multiple_of(2) { "yes" } else { "no" };
+    let [one, other] = replicas;
+    let mut nodes = Nodes {
+        all: [start(diskless), one, other],
+        head: AtomicUsize::new(0),
+        calls: AtomicU64::new(0),
+    };
+    let (attached, has_aof) = troubled(seed, &nodes);
+    let head = nodes.head();
+    let mut redis = nodes.all[head].connect();
+    let expected = held(&mut redis);
+    for node in (0..3).filter(|node| attached[*node]) {
+        let mut replica = nodes.all[node].connect();
+        wait_for_offset(&mut redis, &mut replica);
+        assert_held(
+            &held(&mut replica),
+            &expected,
+            &format!("seed {seed}, node {node}"),
+        );
+    }
+    if has_aof && head == 0 {
+        wait_for_aof(&mut redis);
+        nodes.all[0].kill();
+        let module = rl_tests::artifacts().module.to_str().expect("UTF-8");
+        nodes.all[0].restart_with(&["--loadmodule", module, "--appendonly", "yes"]);
+        let loaded = held(&mut nodes.all[0].connect());
+        assert_held(&loaded, &expected, &format!("seed {seed}, AOF"));
+    }
+    for node in &nodes.all[1..] {
+        node.connect().value("REPLICAOF NO ONE");
+    }
+    let [_, one, other] = nodes.all;
+    [one, other]
+}
+
+fn assert_held(held: &Held, expected: &Held, place: &str) {
+    for (found, expected) in held.iter().zip(expected) {
+        assert_eq!(found, expected, "{place}");
+    }
+    assert_eq!(held.len(), expected.len(), "{place}");
+}
+
+fn troubled(seed: u64, nodes: &Nodes) -> ([bool; 3], bool) {
+    let stop = Stop::default();
+    std::thread::scope(|scope| {
+        for caller in 0..3 {
+            let stop = &stop;
+            scope.spawn(move || nodes.call(caller, stop));
+        }
+        stop.after(|| {
+            let mut trouble = Trouble {
+                nodes,
+                random: seed,
+                attached: [false; 3],
+                has_aof: false,
+            };
+            nodes.wait_for_silence();
+            for _ in 0..=trouble.choose(4) {
+                nodes.wait_for_calls(trouble.choose(100));
+                trouble.make();
+            }
+            nodes.wait_for_calls(50);
+            (trouble.attached, trouble.has_aof)
+        })
+    })
+}
+
+fn rounds(seeds: std::ops::Range<u64>) {
+    let replicas = [start("yes"), start("no")];
+    seeds.fold(replicas, |replicas, seed| round(seed, replicas));
+}
+
+#[test]
+fn who_begins_to_listen_misses_nothing() {
+    rounds(0..12);
+}
+
+#[test]
+#[ignore = "make test-full"]
+fn who_begins_to_listen_misses_nothing_in_a_thousand_rounds() {
+    rounds(0..1000);
+}
