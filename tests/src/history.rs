@@ -216,7 +216,25 @@ impl History {
         }
     }
 
-    /// What each key of one policy gave on top at failovers, in the order of keys.
+    /// Checks that failovers gave no key more on top than P8 allows, and prints what they gave. `is_cut` says that something
+    /// must have been lost.
+    ///
+    /// # Panics
+    ///
+    /// If more was given, or nothing lost.
+    pub fn check_overshoots(&self, failover: &str, is_cut: bool) {
+        let all = self.overshoots();
+        for overshoot in &all {
+            println!("{failover:22} | {overshoot}");
+        }
+        for overshoot in &all {
+            assert!(overshoot.tokens <= overshoot.bound(), "{overshoot:?}");
+        }
+        let lost: i128 = all.iter().map(|overshoot| overshoot.lost).sum();
+        assert!(!is_cut || lost > 0, "nothing was lost: {all:?}");
+    }
+
+    /// What each key of one policy gave on top at failovers, by policy.
     ///
     /// # Panics
     ///
@@ -240,7 +258,7 @@ impl History {
             })
         };
         let mut all: Vec<_> = self.0.iter().filter_map(overshoot).collect();
-        all.sort_by_key(|overshoot| overshoot.key);
+        all.sort_by_key(|overshoot| overshoot.key % 16);
         all
     }
 }
