@@ -11,10 +11,11 @@ use crate::redis::{self, Context};
 /// The module argument that asks for CL.THROTTLE and for what redis-cell left.
 const CL_THROTTLE_ARGUMENT: &str = "cl-throttle";
 
-/// I/O errors while loading, and keys that appear while a replica loads, cannot harm a module without data of its own.
-/// A key that is only opened for writing is not modified: it is signalled when it is changed. The last bit is Valkey 9's
+/// A key that is only opened for writing is not modified: it is signalled when it is changed. Keys that appear while a
+/// replica loads cannot harm a module without data of its own. The last bit is Valkey 9's
 /// `VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION`: without it CLUSTER MIGRATESLOTS is refused for the whole server.
-const OPTIONS: i32 = (1 << 0) | (1 << 1) | (1 << 2) | (1 << 5);
+/// How I/O errors are handled (bit 0) is asked only of a module with data types.
+const OPTIONS: i32 = (1 << 1) | (1 << 2) | (1 << 5);
 
 /// The ACL category of all our commands, where the server can have more: Redis 7.4 and Valkey 8.1 on.
 const CATEGORY: &CStr = c"ratelimit";
