@@ -13,6 +13,7 @@
 //! - `clocks`: clocks that are set forward and back, of one server and of one that is promoted
 //! - `keys`: types, names, expiry, watchers, transactions and scripts
 //! - `server`: what the server tells of us: COMMAND, ACL, INFO, MODULE
+//! - `memory`: bytes per key, a million callers, eviction, no memory left
 //! - `persistence`: RDB and AOF, with and without the module
 //! - `replication`: what reaches a replica, and what does not
 //! - `listeners`: what is left out while nobody listens is missed by nobody who begins to
@@ -38,6 +39,7 @@ mod keys;
 mod layers;
 mod leaky;
 mod listeners;
+mod memory;
 mod multi;
 mod outage;
 mod peek;
