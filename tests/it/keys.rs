@@ -301,6 +301,50 @@ fn a_denied_call_changes_neither_bytes_nor_deadline_nor_a_watch() {
     }
 }
 
+/// A client that keeps what it has read (CLIENT TRACKING) is told of each change, and of nothing else.
+#[test]
+fn only_a_call_that_changes_the_key_is_told_to_a_client_that_tracks_it() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    redis.limit("RL.TOKEN k 1/1000d 5 COST 4");
+    let mut reader = server.connect();
+    let pushes = reader.pushes();
+    reader.value("CLIENT TRACKING ON");
+    for (line, changes) in [
+        ("RL.TOKEN k 1/1000d 5 COST 2", false),
+        ("RL.TOKEN k 1/1000d 5 COST 6", false),
+        ("RL.TOKEN k 1/1000d 5 COST 0", false),
+        ("RL.PEEK k", false),
+        ("RL.INFO k", false),
+        ("RL.THROTTLE k 4 1 86400000 2", false),
+        (
+            "RL.MULTI other TOKEN 1/1000d 5 1 k TOKEN 1/1000d 5 2",
+            false,
+        ),
+        ("RL.TOKEN k x 5", false),
+        ("RL.LEAKY k 1/1000d 5", false),
+        ("RL.TOKEN k 1/1000d 5 FORCE 281474976710655", false),
+        ("RL.TOKEN k 1/1000d 5", true),
+        ("RL.TOKEN k 1/1000d 5 FORCE 1", true),
+        ("RL.TOKEN k 1/1000d 5 REFUND 3", true),
+        ("RL.THROTTLE k 4 1 86400000", true),
+        ("RL.MULTI other TOKEN 1/1000d 5 1 k TOKEN 1/1000d 5 1", true),
+        ("RL.TOKEN k 1/1000d 5 REFUND 9", true),
+    ] {
+        // A key is told of once, and again when it was read again.
+        reader.value("GET k");
+        let _ = redis.try_line::<Value>(line);
+        reader.value("PING");
+        let told: Vec<_> = pushes.try_iter().collect();
+        let all_are_of_k = told
+            .iter()
+            .all(|push| push.data == [Value::Array(vec![Value::BulkString(b"k".to_vec())])]);
+        assert!(all_are_of_k, "{line}: {told:?}");
+        assert_eq!(!told.is_empty(), changes, "{line}");
+    }
+    assert_eq!(redis.line::<i64>("EXISTS k"), 0);
+}
+
 #[test]
 fn a_transaction_and_a_script_limit_as_a_call_does() {
     let server = RedisServer::start();

@@ -1,7 +1,8 @@
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis::Value;
-use rl_tests::{Redis, RedisServer, Stop, eventually};
+use rl_tests::{Redis, RedisServer, Stop, Stored, eventually};
 
 /// A primary that sends its replicas no pings, so that its offset moves by what clients change and by nothing else.
 fn primary() -> RedisServer {
@@ -130,6 +131,10 @@ fn a_replica_peeks_and_refuses_to_limit_and_goes_on_once_promoted() {
     wait_for_link(&mut there);
     wait_for_offset(&mut here, &mut there);
     assert_eq!(there.limit("RL.PEEK k COST 0")[..3], [1, 5, 2]);
+    let told: HashMap<String, Value> = there.line("RL.INFO k");
+    let updated_us = Stored::read(&here.stored("k").0.expect("a key")).updated_us;
+    assert_eq!(told["remaining"], Value::Int(2));
+    assert_eq!(told["updated_us"], Value::Int(updated_us.cast_signed()));
     let error = there
         .try_line::<Value>("RL.TOKEN k 1/1000d 5")
         .expect_err("read-only");
@@ -297,4 +302,70 @@ fn a_promoted_replica_goes_on_and_feeds_the_old_primary() {
     wait_for_link(&mut primary.connect());
     under_load(&replica, || {});
     assert_equal(&mut replica.connect(), &mut primary.connect());
+}
+
+/// A replica that loads into memory beside what it has, and slowly enough to be looked at.
+fn slow_loader(primary: &RedisServer) -> RedisServer {
+    let args = replicaof(primary);
+    let replica = RedisServer::start_with(&[&args[0], &args[1], "--repl-diskless-load", "swapdb"]);
+    let mut there = replica.connect();
+    wait_for_link(&mut there);
+    there.value("CONFIG SET key-load-delay 20000");
+    there.value("CONFIG SET loading-process-events-interval-bytes 1024");
+    replica
+}
+
+/// Drops the links, and sends more than the backlog holds before one can be there again.
+fn force_full_sync(primary: &RedisServer) {
+    let large = format!("SET large {}", "x".repeat(1_000_000));
+    primary
+        .connect()
+        .try_transaction::<Value>(&["CLIENT KILL TYPE replica", &large, "DEL large"])
+        .expect("executed");
+}
+
+/// Bit 2 of the module's options: without it a server does not load so, for one module's sake.
+#[test]
+fn a_replica_answers_from_what_it_had_while_it_loads() {
+    let primary = RedisServer::start_on_tcp(&[
+        "--repl-diskless-sync-delay",
+        "0",
+        "--repl-backlog-size",
+        "16kb",
+        "--rdbcompression",
+        "no",
+    ]);
+    let mut here = primary.connect();
+    // At 20 ms for each a load of 40 s if nothing ends it, with a look at the clients after each.
+    here.value("DEBUG POPULATE 2000 pad 1024");
+    here.limit("RL.TOKEN still 1/1000d 5 COST 3");
+    let replica = slow_loader(&primary);
+    let mut there = replica.connect();
+    if there.info("persistence", "async_loading").is_none() {
+        println!("skipped: this server does not answer while it loads");
+        return;
+    }
+    wait_for_offset(&mut here, &mut there);
+    let still = here.stored("still");
+    under_load(&primary, || {
+        force_full_sync(&primary);
+        eventually("the load to begin", || {
+            let mut is_on = |field| there.info("persistence", field) == Some("1".to_owned());
+            (is_on("loading") || is_on("async_loading")).then_some(())
+        });
+        assert_eq!(there.stored("still"), still);
+        assert_eq!(there.limit("RL.PEEK still COST 0")[..3], [1, 5, 2]);
+        let told: HashMap<String, Value> = there.line("RL.INFO still");
+        assert_eq!(told["remaining"], Value::Int(2));
+        let error = there.try_line::<Value>("RL.TOKEN still 1/1000d 5");
+        assert!(error.is_err_and(|error| error.starts_with("READONLY ")));
+        assert_eq!(
+            there.info("persistence", "async_loading").as_deref(),
+            Some("1")
+        );
+        there.value("CONFIG SET key-load-delay 0");
+        wait_for_link(&mut there);
+    });
+    assert_equal(&mut here, &mut there);
+    assert_eq!(there.limit("RL.PEEK still COST 0")[..3], [1, 5, 2]);
 }

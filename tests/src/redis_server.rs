@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::Signal;
-use redis::{Client, Connection, FromRedisValue, Pipeline, RedisError, Value};
+use redis::{Client, Connection, FromRedisValue, Pipeline, PushInfo, RedisError, Value};
 use tempfile::TempDir;
 
 use crate::process::{Port, Process};
@@ -412,6 +413,33 @@ impl Redis {
                 .strip_prefix(':')
                 .map(str::to_owned)
         })
+    }
+
+    /// Runs commands, each given as a line of words, without waiting for one reply before the next command. An error is one
+    /// of the replies.
+    ///
+    /// # Panics
+    ///
+    /// If the server is gone.
+    pub fn run_all(&mut self, lines: impl Iterator<Item = String>) -> Vec<Value> {
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
+        for line in lines {
+            let mut words = line.split(' ');
+            pipeline
+                .cmd(words.next().expect("a command"))
+                .arg(words.collect::<Vec<_>>());
+        }
+        pipeline.query(&mut self.0).expect("replies")
+    }
+
+    /// Speaks RESP3 from now on, and gives what the server then tells unasked. What it told before it answered a command is
+    /// there once the command is answered.
+    pub fn pushes(&mut self) -> Receiver<PushInfo> {
+        let (sender, receiver) = mpsc::channel();
+        self.value("HELLO 3");
+        self.0.set_push_sender(sender);
+        receiver
     }
 
     /// A reply as it is.
