@@ -425,12 +425,9 @@ impl Redis {
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
         for line in lines {
-            let mut words = line.split(' ');
-            pipeline
-                .cmd(words.next().expect("a command"))
-                .arg(words.collect::<Vec<_>>());
+            add(&mut pipeline, &line);
         }
-        pipeline.query(&mut self.0).expect("replies")
+        pipeline.query(&mut self.connection).expect("replies")
     }
 
     /// Speaks RESP3 from now on, and gives what the server then tells unasked. What it told before it answered a command is
@@ -438,7 +435,7 @@ impl Redis {
     pub fn pushes(&mut self) -> Receiver<PushInfo> {
         let (sender, receiver) = mpsc::channel();
         self.value("HELLO 3");
-        self.0.set_push_sender(sender);
+        self.connection.set_push_sender(sender);
         receiver
     }
 
