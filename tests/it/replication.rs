@@ -306,8 +306,8 @@ fn a_promoted_replica_goes_on_and_feeds_the_old_primary() {
 
 /// A replica that loads into memory beside what it has, and slowly enough to be looked at.
 fn slow_loader(primary: &RedisServer) -> RedisServer {
-    let args = replicaof(primary);
-    let replica = RedisServer::start_with(&[&args[0], &args[1], "--repl-diskless-load", "swapdb"]);
+    let [flag, host, port] = replicaof(primary);
+    let replica = RedisServer::start_with(&[&flag, &host, &port, "--repl-diskless-load", "swapdb"]);
     let mut there = replica.connect();
     wait_for_link(&mut there);
     there.value("CONFIG SET key-load-delay 20000");
