@@ -26,7 +26,7 @@ test-bucket: ## the arithmetic alone, without Redis
 	cargo test --package rl-bucket
 
 test-full: ## all tests, the long ones too, on nine servers; then the laws on a hundred times as many sequences and calls
-	tests/packages.sh
+	tests/packages.sh full
 	tests/run.sh full
 	PROPTEST_CASES=25600 RL_CALLS=1000000000 cargo test --release --package rl-bucket
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the build and the tests need and this machine lacks. Elsewhere than on Debian it names it and stops.
+# Installs what the build and the tests need and this machine lacks; with `full`, what the long tests look for memory faults
+# with too. Elsewhere than on Debian it names it and stops.
 set -euo pipefail
 
 has_libclang() {
@@ -12,8 +13,15 @@ has_libclang() {
 has_libfaketime() {
   compgen -G '/usr/lib*/faketime/libfaketime.so.1' || compgen -G '/usr/lib/*/faketime/libfaketime.so.1'
 } >/dev/null
+has_asan() {
+  compgen -G '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.so' >/dev/null
+}
 
 missing=()
+if [ "${1:-}" = full ]; then
+  command -v valgrind >/dev/null || missing+=(valgrind)
+  has_asan || missing+=(libclang-rt-dev)
+fi
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 has_libclang || missing+=(libclang-dev)
 command -v redis-server >/dev/null && command -v redis-cli >/dev/null || missing+=(redis-server)

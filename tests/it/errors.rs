@@ -10,7 +10,7 @@ const KIND: &str = "WRONGTYPE Operation against a key holding the wrong kind of 
 /// Each command with the whole text of its error. Where words are missing it is in lower case, since Redis 6.2 then names it as
 /// it was written. `live` holds a token bucket, `queue` a leaky one, `list` a list and
 /// `text` a string that is no bucket.
-const TABLE: &[(&str, &str)] = &[
+pub(crate) const TABLE: &[(&str, &str)] = &[
     (
         "rl.token",
         "ERR wrong number of arguments for 'rl.token' command",

@@ -13,6 +13,7 @@
 //! - `clocks`: clocks that are set forward and back, of one server and of one that is promoted
 //! - `keys`: types, names, expiry, watchers, transactions and scripts
 //! - `server`: what the server tells of us: COMMAND, ACL, INFO, MODULE
+//! - `leaks`: nothing leaked and nothing touched that is not ours, by valgrind and by the address sanitizer
 //! - `memory`: bytes per key, a million callers, eviction, no memory left
 //! - `persistence`: RDB and AOF, with and without the module
 //! - `replication`: what reaches a replica, and what does not
@@ -37,6 +38,7 @@ mod http;
 mod info;
 mod keys;
 mod layers;
+mod leaks;
 mod leaky;
 mod listeners;
 mod memory;
