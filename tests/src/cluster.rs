@@ -98,7 +98,9 @@ impl Cluster {
                 let mut redis = node.connect();
                 let nodes: String = redis.line("CLUSTER NODES");
                 let info: String = redis.line("CLUSTER INFO");
-                nodes.matches("slave").count() == SHARDS && info.contains("cluster_state:ok")
+                nodes.matches("slave").count() == SHARDS
+                    && info.contains("cluster_state:ok")
+                    && info.contains("cluster_slots_ok:16384")
             };
             self.0.iter().all(is_up).then_some(())
         });
