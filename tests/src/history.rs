@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use redis::Value;
 
+use crate::connection::time_us;
 use crate::lines::{SEEN, lines};
 use crate::plan::{Kind, LARGEST_COST, Plan, Policy, policies, told_of};
-use crate::redis_server::time_us;
 use crate::{Redis, RedisServer, Stop, Stored, eventually, promises, version};
 
 /// More callers than a server has threads.

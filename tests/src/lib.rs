@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod cluster;
+mod connection;
 mod failover;
 mod faked_clock;
 mod history;
@@ -26,12 +27,13 @@ use std::time::{Duration, Instant};
 
 pub use artifacts::{Artifacts, artifacts, project};
 pub use cluster::{Cluster, Redirection};
+pub use connection::Redis;
 pub use faked_clock::FakedClock;
 pub use history::{History, Overshoot, wait_for_calls};
 pub use http::{Answer, HttpServer, get, send};
 pub use process::{Port, Process};
 pub use readme::{Example, examples};
-pub use redis_server::{Redis, RedisServer, Setup};
+pub use redis_server::{RedisServer, Setup};
 pub use sentinel::Sentinels;
 pub use stored::Stored;
 pub use version::version;
