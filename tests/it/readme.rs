@@ -54,6 +54,20 @@ fn readme_names_every_error() {
     }
 }
 
+#[test]
+fn readme_links_to_what_is_there() {
+    let readme = std::fs::read_to_string(project().join("README.md")).expect("README.md");
+    let links = readme
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next());
+    let mut links = links.filter(|link| !link.starts_with('#')).peekable();
+    assert!(links.peek().is_some());
+    for link in links {
+        assert!(project().join(link).exists(), "README links to {link}");
+    }
+}
+
 /// README's table of flags is `rl-server -help`'s, and the reverse.
 #[test]
 fn readme_names_every_flag_with_its_variable_and_default() {
