@@ -159,7 +159,7 @@ fn fail_over(cluster: &Cluster, shard: usize, first: u64, how: Failover) {
 fn a_failover_under_load_admits_no_more_than_was_lost() {
     let cluster = Cluster::start(SOON_MS);
     fail_over(&cluster, 0, 0, Failover::HandOver);
-    fail_over(&cluster, 1, 0, Failover::CutUnderLoad);
+    fail_over(&cluster, 1, 0, Failover::CutAndKill);
 }
 
 #[test]

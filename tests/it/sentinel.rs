@@ -37,7 +37,7 @@ fn fail_over(sentinels: &Sentinels, first: u64, how: Failover) {
 
 #[test]
 fn a_failover_by_sentinel_under_load_admits_no_more_than_was_lost() {
-    fail_over(&Sentinels::start(), 0, Failover::CutAndKill);
+    fail_over(&Sentinels::start(), 0, Failover::CutUnderLoad);
 }
 
 #[test]
