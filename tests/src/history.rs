@@ -309,3 +309,64 @@ pub fn wait_for_calls(keys: &[u64], more: i64, connect: impl Fn(u64) -> Option<R
         eventually("more calls", || (calls()? >= before + more).then_some(()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::{Event, History};
+    use crate::lines::lines;
+    use crate::plan::{Kind, policies};
+
+    /// Forty tokens admitted on a key of which there are forty, in 1000 s again; `past` is told the latest first.
+    fn forty(id: u64, past: &[u64]) -> Event {
+        Event {
+            id,
+            past: past.to_vec(),
+            server: "0".to_owned(),
+            kind: Kind::Cost,
+            policy: policies(6)[0],
+            cost: 40,
+            before_us: id.into(),
+            after_us: id.into(),
+            told: vec![1, 40, 0, 0, 0],
+            bytes: None,
+            deadline_ms: -2,
+        }
+    }
+
+    fn ids(events: &[Event]) -> Vec<Vec<u64>> {
+        let ids = |line: Vec<&Event>| line.iter().map(|event| event.id).collect();
+        lines(events).into_iter().map(ids).collect()
+    }
+
+    #[test]
+    fn an_old_primary_beside_the_new_one_is_a_line_of_its_own() {
+        let events = [
+            forty(1, &[]),
+            forty(2, &[1]),
+            forty(3, &[1]),
+            forty(4, &[2, 1]),
+            forty(5, &[3, 1]),
+        ];
+        assert_eq!(ids(&events), [[1, 2, 4], [1, 3, 5]]);
+    }
+
+    #[test]
+    fn a_call_without_an_answer_stays_in_its_line() {
+        let events = [forty(1, &[]), forty(3, &[2, 1])];
+        assert_eq!(ids(&events), [[1, 3]]);
+    }
+
+    #[test]
+    fn what_a_lost_call_took_is_the_overshoot_and_its_bound() {
+        let of = |events: Vec<Event>| {
+            let all = History(HashMap::from([(6, events)])).overshoots();
+            let [only] = &all[..] else { panic!("{all:?}") };
+            (only.lost, only.unseen, only.tokens)
+        };
+        assert_eq!(of(vec![forty(1, &[])]), (0, 0, 0));
+        assert_eq!(of(vec![forty(1, &[]), forty(2, &[])]), (40, 0, 40));
+        assert_eq!(of(vec![forty(1, &[]), forty(3, &[2, 1])]), (0, 10, 40));
+    }
+}
