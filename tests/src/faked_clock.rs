@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-use crate::version::program;
+use crate::version::{program, version};
 use crate::{Redis, RedisServer, Setup, eventually};
 
 /// `$LIB` is the loader's word for where this machine has its libraries.
@@ -34,6 +34,12 @@ impl FakedClock {
     pub fn new(offset_us: i64) -> Option<Self> {
         if let Some(library) = shared_jemalloc() {
             println!("skipped: libfaketime hangs a server that is linked with {library}");
+            return None;
+        }
+        if version() < [7, 2] {
+            println!(
+                "skipped: before 7.2 the clock may be set between two commands of a transaction"
+            );
             return None;
         }
         let mut clock = Self {
@@ -124,11 +130,18 @@ fn shared_jemalloc() -> Option<String> {
         .arg(program())
         .output()
         .expect("which runs");
-    let path = String::from_utf8(path.stdout).expect("UTF-8");
-    let linked = Command::new("ldd")
-        .arg(path.trim())
-        .output()
-        .expect("ldd runs");
+    let path = PathBuf::from(String::from_utf8(path.stdout).expect("UTF-8").trim());
+    // One of another Debian is started by a script, and lies with its libraries.
+    let with_libraries = path.with_file_name("lib").join("redis-server");
+    let program = [
+        with_libraries.with_file_name("valkey-server"),
+        with_libraries,
+    ]
+    .into_iter()
+    .find(|path| path.exists())
+    .unwrap_or(path);
+    let linked = Command::new("ldd").arg(program).output();
+    let linked = linked.expect("ldd runs");
     let linked = String::from_utf8_lossy(&linked.stdout).into_owned();
     let mut names = linked.split_whitespace();
     names

@@ -331,7 +331,7 @@ mod tests {
             after_us: id.into(),
             told: vec![1, 40, 0, 0, 0],
             bytes: None,
-            deadline_ms: -2,
+            deadline_ms: Some(-2),
         }
     }
 
