@@ -68,6 +68,25 @@ fn readme_links_to_what_is_there() {
     }
 }
 
+/// README's table of servers names each that is fetched.
+#[test]
+fn readme_names_every_server() {
+    let read = |path| std::fs::read_to_string(project().join(path)).expect("a text");
+    let (readme, script) = (read("README.md"), read("tests/servers.sh"));
+    let names = script
+        .lines()
+        .filter_map(|line| line.strip_prefix("server ")?.split(' ').next());
+    let mut servers = 0;
+    for name in names {
+        let (kind, version) = name.split_once('-').expect("a name with a version");
+        let kind = kind.replace("redis", "Redis").replace("valkey", "Valkey");
+        let row = format!("| {kind} {version}");
+        assert!(readme.contains(&row), "not in README: {row}");
+        servers += 1;
+    }
+    assert_eq!(servers, 8);
+}
+
 /// README's table of flags is `rl-server -help`'s, and the reverse.
 #[test]
 fn readme_names_every_flag_with_its_variable_and_default() {
