@@ -14,7 +14,7 @@ results=$logs/results skipped=$logs/skipped
 # The servers, a line each: name and program.
 servers() {
   local installed=${RL_REDIS_SERVER:-redis-server} wanted=(redis-8.2.3 valkey-9.1.2) name
-  [ -z "$full" ] || mapfile -t wanted < <(ls tests/servers)
+  [ -z "$full" ] || mapfile -t wanted < <(ls -d tests/servers/*/*-server | cut -d/ -f3)
   {
     "$installed" --version | sed -E "s|^(\w+) server v=([0-9.]+).*|\L\1\E-\2 $installed|"
     for name in "${wanted[@]}"; do
