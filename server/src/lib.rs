@@ -19,8 +19,8 @@ mod listener;
 mod response;
 mod routes;
 
-pub use config::Config;
+pub use config::{Config, PolicyFlags, RedisFlags, ServingFlags};
 pub use error::Unavailable;
-pub use limiter::{Limiter, RedisAddress};
+pub use limiter::{Answer, Asked, Limiter, RedisAddress};
 pub use listener::{listen, serve};
 pub use routes::router;

@@ -8,14 +8,14 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    RedisError, ServerErrorKind,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    ProtocolVersion, RedisError, ServerErrorKind,
 };
-use rl_bucket::{Algorithm, Decision, Policy};
+use rl_bucket::{Algorithm, Decision, Policy, Tokens};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::RedisFlags;
 use crate::error::Unavailable;
 
 /// How long one attempt to connect may take.
@@ -50,14 +50,33 @@ impl fmt::Display for RedisAddress {
     }
 }
 
+/// What one request asks for: so much of the bucket in this key, under this policy.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Which kind of bucket.
+    pub algorithm: Algorithm,
+    /// Its key.
+    pub key: String,
+    /// Its policy.
+    pub policy: Policy,
+    /// How many tokens of it.
+    pub cost: Tokens,
+}
+
+/// What it is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// The decision.
+    pub decision: Decision,
+    /// Whether it was made without Redis.
+    pub degraded: bool,
+}
+
 /// Asks Redis to decide, over one connection that all requests share and that is made anew whenever it is lost.
 #[derive(Clone)]
 pub struct Limiter {
     client: Client,
     connection: ConnectionManager,
-    /// The policy of every bucket, and its rate as it was written.
-    policy: Policy,
-    rate: String,
     /// How long a request waits for Redis. Left to itself the client would wait for its reconnection, for seconds.
     deadline: Duration,
     /// What the log last said: why Redis does not decide, or that it does.
@@ -65,13 +84,13 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// A limiter with the configured policy. Redis need not be there yet; the connection is begun at once.
+    /// Redis need not be there yet; the connection is begun at once.
     ///
     /// # Errors
     ///
-    /// If the address cannot be used at all, or the burst is zero.
-    pub fn new(config: &Config) -> Result<Self, String> {
-        let RedisAddress(info) = config.redis.parse()?;
+    /// If the address cannot be used at all.
+    pub fn new(flags: &RedisFlags) -> Result<Self, String> {
+        let RedisAddress(info) = flags.address.parse()?;
         let client = Client::open(with_settings(&info)).map_err(|error| error.to_string())?;
         let connection = ConnectionManager::new_lazy_with_config(client.clone(), reconnection())
             .map_err(|error| error.to_string())?;
@@ -79,35 +98,20 @@ impl Limiter {
         Ok(Self {
             client,
             connection,
-            policy: Policy::new(config.rate.rate, config.burst).ok_or("the burst is at least 1")?,
-            rate: config.rate.text.clone(),
-            deadline: config.deadline,
+            deadline: flags.deadline,
             trouble: Arc::default(),
         })
     }
 
-    /// The policy of every bucket.
-    #[must_use]
-    pub fn policy(&self) -> Policy {
-        self.policy
-    }
-
-    /// Takes one token of the bucket in `key`.
+    /// Takes what is asked for.
     ///
-    /// A call that timed out may still reach Redis and spend its token; it is not tried again, so that can only admit less.
+    /// A call that timed out may still reach Redis and spend its tokens; it is not tried again, so that can only admit less.
     ///
     /// # Errors
     ///
     /// [`Unavailable`] within the deadline, whatever Redis does.
-    pub async fn ask(&self, algorithm: Algorithm, key: &str) -> Result<Decision, Unavailable> {
-        let command = match algorithm {
-            Algorithm::Token => "RL.TOKEN",
-            Algorithm::Leaky => "RL.LEAKY",
-        };
-        let mut call = redis::cmd(command);
-        call.arg(key)
-            .arg(&self.rate)
-            .arg(self.policy.capacity().get());
+    pub async fn ask(&self, asked: &Asked) -> Result<Answer, Unavailable> {
+        let call = command(asked);
         let mut connection = self.connection.clone();
         let reply = timeout(self.deadline, call.query_async::<Vec<i64>>(&mut connection)).await;
         let decision = match reply {
@@ -117,7 +121,10 @@ impl Limiter {
                 .ok_or_else(|| Unavailable::Refused("a reply that is none".to_owned())),
         };
         self.log_a_turn(decision.as_ref().err());
-        decision
+        decision.map(|decision| Answer {
+            decision,
+            degraded: false,
+        })
     }
 
     /// Logs when Redis stops and when it starts to decide, and when the reason changes; not each request in between.
@@ -135,6 +142,21 @@ impl Limiter {
         }
         *last = trouble.cloned();
     }
+}
+
+fn command(asked: &Asked) -> Cmd {
+    let mut command = redis::cmd(match asked.algorithm {
+        Algorithm::Token => "RL.TOKEN",
+        Algorithm::Leaky => "RL.LEAKY",
+    });
+    command
+        .arg(&asked.key)
+        .arg(asked.policy.rate().to_string())
+        .arg(asked.policy.capacity().get());
+    if asked.cost != Tokens::ONE {
+        command.arg("COST").arg(asked.cost.get());
+    }
+    command
 }
 
 /// Begins the connection, so that the first caller does not wait for it.

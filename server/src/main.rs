@@ -25,10 +25,11 @@ async fn main() -> ExitCode {
 async fn run(config: Config) -> io::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
-    let listener = listen(&config.addr)?;
+    let policy = config.policy.policy().ok_or(io::ErrorKind::InvalidInput)?;
+    let listener = listen(&config.serving.addr)?;
     info!("listening on {}", listener.local_addr()?);
-    let limiter = Limiter::new(&config).map_err(io::Error::other)?;
-    serve(listener, router(limiter), async move {
+    let limiter = Limiter::new(&config.redis).map_err(io::Error::other)?;
+    serve(listener, router(limiter, policy), async move {
         tokio::select! {
             _ = terminated.recv() => info!("SIGTERM: finishing what is in flight"),
             _ = interrupted.recv() => info!("Ctrl-C: finishing what is in flight"),

@@ -12,6 +12,7 @@ use rl_bucket::{Algorithm, Decision, Policy, Rate};
 use serde::Serialize;
 
 use crate::caller;
+use crate::limiter::{Answer, Asked};
 
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -35,12 +36,8 @@ struct Body {
 }
 
 /// The response to a request that Redis has decided.
-pub(crate) fn decided(
-    algorithm: Algorithm,
-    ip: IpAddr,
-    policy: Policy,
-    decision: &Decision,
-) -> Response {
+pub(crate) fn decided(asked: &Asked, ip: IpAddr, answer: &Answer) -> Response {
+    let (algorithm, decision) = (asked.algorithm, &answer.decision);
     let allowed = decision.allowed > 0;
     let retry_after_ms = decision
         .retry_after_ms
@@ -64,7 +61,12 @@ pub(crate) fn decided(
     } else {
         StatusCode::TOO_MANY_REQUESTS
     };
-    (status, headers(algorithm, policy, decision), Json(body)).into_response()
+    (
+        status,
+        headers(algorithm, asked.policy, decision),
+        Json(body),
+    )
+        .into_response()
 }
 
 fn headers(algorithm: Algorithm, policy: Policy, decision: &Decision) -> HeaderMap {

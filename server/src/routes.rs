@@ -7,50 +7,56 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use rl_bucket::Algorithm;
+use rl_bucket::{Algorithm, Policy, Tokens};
 
 use crate::error::{ErrorBody, Unavailable};
-use crate::limiter::Limiter;
+use crate::limiter::{Asked, Limiter};
 use crate::{caller, response};
 
-/// `/token` and `/leaky`, limited by `limiter`. HEAD asks as GET does, and spends a token.
-pub fn router(limiter: Limiter) -> Router {
+/// What the routes share.
+#[derive(Clone)]
+struct Shared {
+    limiter: Limiter,
+    policy: Policy,
+}
+
+/// `/token` and `/leaky`, limited by `limiter` with this policy. HEAD asks as GET does, and spends a token.
+pub fn router(limiter: Limiter, policy: Policy) -> Router {
     Router::new()
         .route("/token", get(token))
         .route("/leaky", get(leaky))
         .fallback(not_found)
-        .with_state(limiter)
+        .with_state(Shared { limiter, policy })
 }
 
 async fn token(
-    limiter: State<Limiter>,
+    shared: State<Shared>,
     peer: ConnectInfo<SocketAddr>,
 ) -> Result<Response, Unavailable> {
-    limit(&limiter, Algorithm::Token, peer.0).await
+    limit(&shared, Algorithm::Token, peer.0).await
 }
 
 async fn leaky(
-    limiter: State<Limiter>,
+    shared: State<Shared>,
     peer: ConnectInfo<SocketAddr>,
 ) -> Result<Response, Unavailable> {
-    limit(&limiter, Algorithm::Leaky, peer.0).await
+    limit(&shared, Algorithm::Leaky, peer.0).await
 }
 
 async fn limit(
-    limiter: &Limiter,
+    shared: &Shared,
     algorithm: Algorithm,
     peer: SocketAddr,
 ) -> Result<Response, Unavailable> {
     let address = caller::address(peer);
-    let decision = limiter
-        .ask(algorithm, &caller::key(algorithm, address))
-        .await?;
-    Ok(response::decided(
+    let asked = Asked {
         algorithm,
-        address,
-        limiter.policy(),
-        &decision,
-    ))
+        key: caller::key(algorithm, address),
+        policy: shared.policy,
+        cost: Tokens::ONE,
+    };
+    let answer = shared.limiter.ask(&asked).await?;
+    Ok(response::decided(&asked, address, &answer))
 }
 
 async fn not_found() -> Response {
