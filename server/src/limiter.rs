@@ -64,12 +64,29 @@ pub struct Asked {
 }
 
 /// What it is told.
-#[derive(Clone, Copy, Debug)]
-pub struct Answer {
-    /// The decision.
-    pub decision: Decision,
-    /// Whether it was made without Redis.
-    pub degraded: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Redis decided.
+    Decided(Decision),
+    /// Redis could not: this process decided by itself, or, with `None`, let the request pass and counted nothing.
+    Degraded(Option<Decision>),
+}
+
+impl Answer {
+    /// The decision, if there is one.
+    #[must_use]
+    pub fn decision(&self) -> Option<&Decision> {
+        match self {
+            Self::Decided(decision) => Some(decision),
+            Self::Degraded(decision) => decision.as_ref(),
+        }
+    }
+
+    /// Whether Redis had no part in it.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        matches!(self, Self::Degraded(_))
+    }
 }
 
 /// Asks Redis to decide, over one connection that all requests share and that is made anew whenever it is lost.
@@ -121,10 +138,7 @@ impl Limiter {
                 .ok_or_else(|| Unavailable::Refused("a reply that is none".to_owned())),
         };
         self.log_a_turn(decision.as_ref().err());
-        decision.map(|decision| Answer {
-            decision,
-            degraded: false,
-        })
+        decision.map(Answer::Decided)
     }
 
     /// Logs when Redis stops and when it starts to decide, and when the reason changes; not each request in between.

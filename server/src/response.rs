@@ -3,6 +3,7 @@
 //! The RateLimit fields are those of draft-ietf-httpapi-ratelimit-headers-11.
 
 use std::net::IpAddr;
+use std::ops::Not;
 
 use axum::Json;
 use axum::http::header::{CACHE_CONTROL, RETRY_AFTER};
@@ -20,12 +21,21 @@ const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The largest integer of a structured field (RFC 9651): fifteen digits.
 const LARGEST: u128 = 999_999_999_999_999;
 
-/// The body; its first three fields are fixed, in this order.
+/// The body; its first three fields are fixed, in this order. Where nobody decided there are no numbers.
 #[derive(Serialize)]
 struct Body {
     allowed: bool,
     ip: IpAddr,
     message: &'static str,
+    #[serde(flatten)]
+    numbers: Option<Numbers>,
+    #[serde(skip_serializing_if = "Not::not")]
+    degraded: bool,
+}
+
+/// What a decision counted.
+#[derive(Serialize)]
+struct Numbers {
     limit: u64,
     remaining: u64,
     /// As on the wire: -1 if the request can never pass.
@@ -35,38 +45,42 @@ struct Body {
     delay_ms: Option<u64>,
 }
 
-/// The response to a request that Redis has decided.
+impl Numbers {
+    fn of(algorithm: Algorithm, decision: &Decision) -> Self {
+        let retry_after_ms = decision
+            .retry_after_ms
+            .and_then(|ms| i64::try_from(ms).ok());
+        Self {
+            limit: decision.limit,
+            remaining: decision.remaining,
+            retry_after_ms: retry_after_ms.unwrap_or(-1),
+            reset_after_ms: decision.reset_after_ms,
+            delay_ms: (algorithm == Algorithm::Leaky).then_some(decision.delay_ms),
+        }
+    }
+}
+
+/// The response to a request that has its answer.
 pub(crate) fn decided(asked: &Asked, ip: IpAddr, answer: &Answer) -> Response {
-    let (algorithm, decision) = (asked.algorithm, &answer.decision);
-    let allowed = decision.allowed > 0;
-    let retry_after_ms = decision
-        .retry_after_ms
-        .and_then(|ms| i64::try_from(ms).ok());
+    let decision = answer.decision();
+    let allowed = decision.is_none_or(|decision| decision.allowed > 0);
+    let (status, message) = if allowed {
+        (StatusCode::OK, "Request allowed")
+    } else {
+        (StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded")
+    };
     let body = Body {
         allowed,
         ip,
-        message: if allowed {
-            "Request allowed"
-        } else {
-            "Rate limit exceeded"
-        },
-        limit: decision.limit,
-        remaining: decision.remaining,
-        retry_after_ms: retry_after_ms.unwrap_or(-1),
-        reset_after_ms: decision.reset_after_ms,
-        delay_ms: (algorithm == Algorithm::Leaky).then_some(decision.delay_ms),
+        message,
+        numbers: decision.map(|decision| Numbers::of(asked.algorithm, decision)),
+        degraded: answer.is_degraded(),
     };
-    let status = if allowed {
-        StatusCode::OK
-    } else {
-        StatusCode::TOO_MANY_REQUESTS
-    };
-    (
-        status,
-        headers(algorithm, asked.policy, decision),
-        Json(body),
-    )
-        .into_response()
+    let mut headers = decision.map_or_else(HeaderMap::new, |decision| {
+        headers(asked.algorithm, asked.policy, decision)
+    });
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    (status, headers, Json(body)).into_response()
 }
 
 fn headers(algorithm: Algorithm, policy: Policy, decision: &Decision) -> HeaderMap {
@@ -74,7 +88,6 @@ fn headers(algorithm: Algorithm, policy: Policy, decision: &Decision) -> HeaderM
     let rate = policy.rate();
     let window_s = seconds_for(rate, decision.limit);
     let mut headers = HeaderMap::new();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     insert(
         &mut headers,
         RATELIMIT_POLICY,
