@@ -76,11 +76,9 @@ pub(crate) fn decided(asked: &Asked, ip: IpAddr, answer: &Answer) -> Response {
         numbers: decision.map(|decision| Numbers::of(asked.algorithm, decision)),
         degraded: answer.is_degraded(),
     };
-    let mut headers = decision.map_or_else(HeaderMap::new, |decision| {
-        headers(asked.algorithm, asked.policy, decision)
-    });
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    (status, headers, Json(body)).into_response()
+    let no_store = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    let numbers = decision.map(|decision| headers(asked.algorithm, asked.policy, decision));
+    (status, no_store, numbers.unwrap_or_default(), Json(body)).into_response()
 }
 
 fn headers(algorithm: Algorithm, policy: Policy, decision: &Decision) -> HeaderMap {
