@@ -1,26 +1,44 @@
 //! Who is calling, and which bucket is theirs.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 
+use axum::http::{HeaderMap, HeaderValue};
 use rl_bucket::Algorithm;
 
-/// The leading bits of an IPv6 address that share a bucket: one subscriber has a whole /64 to call from.
-const IPV6_PREFIX: u32 = 64;
+use crate::client_address::Proxies;
+use crate::config::CallerFlags;
 
-/// The caller's address in its canonical form: an IPv4 address that came in as `::ffff:a.b.c.d` is IPv4.
-pub(crate) fn address(peer: SocketAddr) -> IpAddr {
-    peer.ip().to_canonical()
+/// How callers are told apart.
+pub(crate) struct Callers {
+    proxies: Proxies,
+    /// The leading bits of an IPv6 address that share a bucket, 1 to 128: one subscriber has a whole /64 to call from.
+    ipv6_prefix: u32,
 }
 
-/// The key of the caller's bucket: `rl:token:192.0.2.1`, `rl:leaky:2001:db8::/64`.
-pub(crate) fn key(algorithm: Algorithm, address: IpAddr) -> String {
-    let name = name(algorithm);
-    match address {
-        IpAddr::V4(address) => format!("rl:{name}:{address}"),
-        IpAddr::V6(address) => {
-            let network =
-                Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - IPV6_PREFIX)));
-            format!("rl:{name}:{network}/{IPV6_PREFIX}")
+impl Callers {
+    pub(crate) fn new(flags: &CallerFlags) -> Self {
+        Self {
+            proxies: flags.proxies(),
+            ipv6_prefix: flags.ipv6_prefix.into(),
+        }
+    }
+
+    /// The caller's address in canonical form: the peer's, or the one that trusted proxies name.
+    pub(crate) fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let lines = headers.get_all(self.proxies.header.name()).iter();
+        self.proxies.client(peer, lines.map(HeaderValue::as_bytes))
+    }
+
+    /// The key of an address's bucket: `rl:token:192.0.2.1`, `rl:leaky:2001:db8::/64`.
+    pub(crate) fn key(&self, algorithm: Algorithm, address: IpAddr) -> String {
+        let name = name(algorithm);
+        match address {
+            IpAddr::V4(address) => format!("rl:{name}:{address}"),
+            IpAddr::V6(address) => {
+                let mask = u128::MAX << (128 - self.ipv6_prefix);
+                let network = Ipv6Addr::from_bits(address.to_bits() & mask);
+                format!("rl:{name}:{network}/{}", self.ipv6_prefix)
+            }
         }
     }
 }
@@ -36,26 +54,35 @@ pub(crate) fn name(algorithm: Algorithm) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client_address::ClientIpHeader;
 
-    fn key_of(peer: &str) -> String {
-        key(Algorithm::Token, address(peer.parse().unwrap()))
+    fn key_of(address: &str, ipv6_prefix: u32) -> String {
+        let proxies = Proxies {
+            trusted: "".parse().unwrap(),
+            header: ClientIpHeader::XForwardedFor,
+        };
+        let callers = Callers {
+            proxies,
+            ipv6_prefix,
+        };
+        callers.key(Algorithm::Token, address.parse().unwrap())
     }
 
     #[test]
-    fn an_ipv4_caller_is_one_whichever_socket_it_came_in_by() {
-        assert_eq!(key_of("192.0.2.1:5000"), "rl:token:192.0.2.1");
-        assert_eq!(key_of("[::ffff:192.0.2.1]:5000"), "rl:token:192.0.2.1");
-        assert_eq!(key_of("[::ffff:c000:201]:5000"), "rl:token:192.0.2.1");
+    fn each_ipv4_address_has_a_bucket() {
+        assert_eq!(key_of("192.0.2.1", 1), "rl:token:192.0.2.1");
+        assert_eq!(key_of("192.0.2.2", 128), "rl:token:192.0.2.2");
     }
 
     #[test]
     fn the_addresses_of_one_ipv6_network_share_a_bucket() {
-        assert_eq!(key_of("[2001:db8:1:2::3]:1"), "rl:token:2001:db8:1:2::/64");
-        assert_eq!(
-            key_of("[2001:db8:1:2:ffff::3]:1"),
-            "rl:token:2001:db8:1:2::/64"
-        );
-        assert_eq!(key_of("[2001:db8:1:3::3]:1"), "rl:token:2001:db8:1:3::/64");
-        assert_eq!(key_of("[::1]:1"), "rl:token:::/64");
+        let network = "rl:token:2001:db8:1:2::/64";
+        assert_eq!(key_of("2001:db8:1:2::3", 64), network);
+        assert_eq!(key_of("2001:db8:1:2:ffff::3", 64), network);
+        assert_eq!(key_of("2001:db8:1:3::3", 64), "rl:token:2001:db8:1:3::/64");
+        assert_eq!(key_of("2001:db8:1:2::3", 48), "rl:token:2001:db8:1::/48");
+        assert_eq!(key_of("2001:db8::3", 128), "rl:token:2001:db8::3/128");
+        assert_eq!(key_of("ffff::", 1), "rl:token:8000::/1");
+        assert_eq!(key_of("::1", 64), "rl:token:::/64");
     }
 }

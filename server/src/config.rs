@@ -1,5 +1,6 @@
 //! Flags and environment, pure: words in, a [`Config`] or every fault out.
 
+mod caller;
 mod policy;
 mod redis;
 mod serving;
@@ -11,6 +12,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
+pub use self::caller::CallerFlags;
 pub use self::policy::PolicyFlags;
 pub use self::redis::RedisFlags;
 pub use self::serving::ServingFlags;
@@ -30,6 +32,10 @@ pub struct Config {
     /// Whom it asks.
     #[command(flatten)]
     pub redis: RedisFlags,
+
+    /// Who is calling.
+    #[command(flatten)]
+    pub caller: CallerFlags,
 
     /// What each caller may do.
     #[command(flatten)]
@@ -115,7 +121,7 @@ mod tests {
 
     #[test]
     fn wrong_flags_and_values_exit_with_2_and_help_with_0() {
-        let wrong: [&[&str]; 17] = [
+        let wrong: [&[&str]; 22] = [
             &["-nope"],
             &["-rate"],
             &["-rate=0"],
@@ -131,6 +137,11 @@ mod tests {
             &["-deadline=ms"],
             &["-deadline=4294967296ms"],
             &["-redis=http://localhost"],
+            &["-trusted-proxies=10.0.0.0/33"],
+            &["-trusted-proxies=10.0.0.1,,10.0.0.2"],
+            &["-client-ip-header=X-Client"],
+            &["-ipv6-prefix=0"],
+            &["-ipv6-prefix=129"],
             &["stray"],
             &["--", "-rate=5"],
         ];

@@ -9,9 +9,10 @@
 //! ```
 //!
 //! The server holds no bucket: [`Limiter`] asks Redis, within a deadline. What is pure stands apart: [`Config`] from flags
-//! and environment, the caller's key from its address, the response from the decision.
+//! and environment, whose request it is, the caller's key, the response from the decision.
 
 mod caller;
+mod client_address;
 mod config;
 mod error;
 mod limiter;
@@ -19,7 +20,8 @@ mod listener;
 mod response;
 mod routes;
 
-pub use config::{Config, PolicyFlags, RedisFlags, ServingFlags};
+pub use client_address::{ClientIpHeader, Networks, Proxies};
+pub use config::{CallerFlags, Config, PolicyFlags, RedisFlags, ServingFlags};
 pub use error::Unavailable;
 pub use limiter::{Answer, Asked, Limiter, RedisAddress};
 pub use listener::{listen, serve};

@@ -29,7 +29,8 @@ async fn run(config: Config) -> io::Result<()> {
     let listener = listen(&config.serving.addr)?;
     info!("listening on {}", listener.local_addr()?);
     let limiter = Limiter::new(&config.redis).map_err(io::Error::other)?;
-    serve(listener, router(limiter, policy), async move {
+    let router = router(limiter, policy, &config.caller);
+    serve(listener, router, async move {
         tokio::select! {
             _ = terminated.recv() => info!("SIGTERM: finishing what is in flight"),
             _ = interrupted.recv() => info!("Ctrl-C: finishing what is in flight"),

@@ -22,11 +22,13 @@
 //! - `cluster`: three primaries and three replicas: redirections, slots that move, failovers
 //! - `sentinel`: failovers by Sentinel
 //! - `http`: /token and /leaky: statuses, headers, bodies, flags, the end
+//! - `caller`: whose address counts: peers, proxies, what clients make up
 //! - `outage`: Redis gone, stopped, back, or without the module
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
 //! - `layers`: who may depend on what, and which file may be unsafe
 
+mod caller;
 mod clocks;
 mod cluster;
 mod concurrency;

@@ -104,11 +104,14 @@ fn readme_names_every_flag_with_its_variable_and_default() {
                 .and_then(|(_, rest)| rest.split(to).next())
                 .expect("help's form")
         };
+        let default = match between("[default: ", "]") {
+            "\"\"" => "none".to_owned(),
+            default => format!("`{default}`"),
+        };
         let row = format!(
-            "| `-{}` | `{}` | `{}` |",
+            "| `-{}` | `{}` | {default} |",
             between("--", " "),
-            between("[env: ", "]").trim_end_matches('='),
-            between("[default: ", "]")
+            between("[env: ", "]").trim_end_matches('=')
         );
         assert!(readme.contains(&row), "not in README: {row}");
         flags += 1;

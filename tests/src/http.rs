@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use nix::sys::signal::Signal;
+use socket2::{Domain, Socket, Type};
 
 use crate::process::Process;
 use crate::{PATIENCE, artifacts};
@@ -109,6 +110,24 @@ fn connect(addr: impl std::net::ToSocketAddrs) -> TcpStream {
     stream
 }
 
+/// A connection to a port of the loopback address from another address of its network, such as `127.0.0.2`.
+///
+/// # Panics
+///
+/// If nothing listens there.
+#[must_use]
+pub fn connect_from(source: &str, port: u16) -> TcpStream {
+    let source = SocketAddr::new(source.parse().expect("an address"), 0);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket
+        .bind(&source.into())
+        .expect("all of 127.0.0.0/8 is ours");
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    socket.connect(&addr.into()).expect("a server listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    socket.into()
+}
+
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -143,9 +162,15 @@ impl Answer {
 
 /// GET on an open connection, which stays open.
 pub fn get(stream: &mut TcpStream, path: &str) -> Answer {
+    get_with(stream, path, &[])
+}
+
+/// GET with these header lines, such as `Accept: text/html`.
+pub fn get_with(stream: &mut TcpStream, path: &str, lines: &[&str]) -> Answer {
+    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
     send(
         stream,
-        &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"),
+        &format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n"),
     )
 }
 

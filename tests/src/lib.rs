@@ -30,7 +30,7 @@ pub use cluster::{Cluster, Redirection};
 pub use connection::Redis;
 pub use faked_clock::FakedClock;
 pub use history::{History, Overshoot, wait_for_calls};
-pub use http::{Answer, HttpServer, get, send};
+pub use http::{Answer, HttpServer, connect_from, get, get_with, send};
 pub use process::{Port, Process};
 pub use readme::{Example, examples};
 pub use redis_server::{RedisServer, Setup};
