@@ -3,23 +3,31 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::{HeaderMap, HeaderValue};
-use rl_bucket::Algorithm;
+use rl_bucket::{Algorithm, Policy, Tokens};
 
 use crate::client_address::Proxies;
 use crate::config::CallerFlags;
+use crate::limiter::Asked;
+use crate::query::{BadQuery, Question};
 
-/// How callers are told apart.
+/// How callers are told apart, and what each may ask.
 pub(crate) struct Callers {
     proxies: Proxies,
     /// The leading bits of an IPv6 address that share a bucket, 1 to 128: one subscriber has a whole /64 to call from.
     ipv6_prefix: u32,
+    /// Whether the query may choose the bucket and its policy.
+    is_trusted: bool,
+    /// The policy of those that do not.
+    policy: Policy,
 }
 
 impl Callers {
-    pub(crate) fn new(flags: &CallerFlags) -> Self {
+    pub(crate) fn new(flags: &CallerFlags, policy: Policy) -> Self {
         Self {
             proxies: flags.proxies(),
             ipv6_prefix: flags.ipv6_prefix.into(),
+            is_trusted: flags.trust_caller,
+            policy,
         }
     }
 
@@ -29,8 +37,32 @@ impl Callers {
         self.proxies.client(peer, lines.map(HeaderValue::as_bytes))
     }
 
+    /// What the caller at `address` asks for with this query.
+    ///
+    /// # Errors
+    ///
+    /// If it is one that cannot be asked, or not by this caller.
+    pub(crate) fn asked(
+        &self,
+        algorithm: Algorithm,
+        address: IpAddr,
+        query: Option<&str>,
+    ) -> Result<Asked, BadQuery> {
+        let question = Question::parse(query.unwrap_or_default(), self.is_trusted)?;
+        Ok(Asked {
+            algorithm,
+            key: match &question.key {
+                // No address begins with "key:".
+                Some(key) => format!("rl:{}:key:{key}", name(algorithm)),
+                None => self.key(algorithm, address),
+            },
+            policy: question.policy(self.policy),
+            cost: question.cost.unwrap_or(Tokens::ONE),
+        })
+    }
+
     /// The key of an address's bucket: `rl:token:192.0.2.1`, `rl:leaky:2001:db8::/64`.
-    pub(crate) fn key(&self, algorithm: Algorithm, address: IpAddr) -> String {
+    fn key(&self, algorithm: Algorithm, address: IpAddr) -> String {
         let name = name(algorithm);
         match address {
             IpAddr::V4(address) => format!("rl:{name}:{address}"),
@@ -53,6 +85,8 @@ pub(crate) fn name(algorithm: Algorithm) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use rl_bucket::Rate;
+
     use super::*;
     use crate::client_address::ClientIpHeader;
 
@@ -64,6 +98,8 @@ mod tests {
         let callers = Callers {
             proxies,
             ipv6_prefix,
+            is_trusted: false,
+            policy: Policy::new(Rate::parse(b"10").unwrap(), Tokens::ONE).unwrap(),
         };
         callers.key(Algorithm::Token, address.parse().unwrap())
     }

@@ -1,17 +1,19 @@
 //! Flags and environment, pure: words in, a [`Config`] or every fault out.
 
+mod answers;
 mod caller;
 mod policy;
 mod redis;
 mod serving;
 mod spelling;
-mod values;
+pub(crate) mod values;
 
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
+pub use self::answers::AnswerFlags;
 pub use self::caller::CallerFlags;
 pub use self::policy::PolicyFlags;
 pub use self::redis::RedisFlags;
@@ -40,6 +42,10 @@ pub struct Config {
     /// What each caller may do.
     #[command(flatten)]
     pub policy: PolicyFlags,
+
+    /// How callers are answered.
+    #[command(flatten)]
+    pub answers: AnswerFlags,
 }
 
 impl Config {
@@ -121,7 +127,7 @@ mod tests {
 
     #[test]
     fn wrong_flags_and_values_exit_with_2_and_help_with_0() {
-        let wrong: [&[&str]; 22] = [
+        let wrong: [&[&str]; 27] = [
             &["-nope"],
             &["-rate"],
             &["-rate=0"],
@@ -142,6 +148,11 @@ mod tests {
             &["-client-ip-header=X-Client"],
             &["-ipv6-prefix=0"],
             &["-ipv6-prefix=129"],
+            &["-trust-caller=perhaps"],
+            &["-deny-status=399"],
+            &["-deny-status=500"],
+            &["-deny-status=teapot"],
+            &["-cors-origins=app.example"],
             &["stray"],
             &["--", "-rate=5"],
         ];
@@ -168,6 +179,16 @@ mod tests {
             ("10/s", 20)
         );
         assert_eq!(config.redis.deadline, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_switch_is_on_where_it_is_named_and_takes_its_value_in_the_same_word() {
+        let is_on = |words: &[&str]| parse(words).unwrap().caller.trust_caller;
+        assert!(!is_on(&[]));
+        assert!(is_on(&["-trust-caller"]) && is_on(&["--trust-caller=true"]));
+        assert!(!is_on(&["-trust-caller", "-trust-caller=false"]));
+        assert!(is_on(&["-trust-caller", "-burst", "7"]));
+        assert_eq!(exit_code(&["-trust-caller", "false"]), 2);
     }
 
     #[test]

@@ -1,12 +1,17 @@
-//! Why Redis could not decide, and the one place where that becomes a status.
+//! Why a request is not decided, and the one place where that becomes a status.
 
 use std::fmt;
 
 use axum::Json;
 use axum::http::header::{CACHE_CONTROL, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+
+use crate::accept::prefers_problem;
+use crate::problem::{Kind, Problem};
+use crate::query::BadQuery;
 
 /// Redis could not decide. It is never a denial: the caller has done nothing wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,25 +36,70 @@ impl fmt::Display for Unavailable {
     }
 }
 
-/// The body of every error.
-#[derive(Serialize)]
-pub(crate) struct ErrorBody {
-    pub(crate) error: String,
+/// Why a request has no decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    NoSuchPath,
+    NoSuchMethod,
+    BadQuery(BadQuery),
+    Unavailable(Unavailable),
 }
 
-impl IntoResponse for Unavailable {
-    fn into_response(self) -> Response {
-        let headers = [
-            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            (RETRY_AFTER, HeaderValue::from_static("1")),
-        ];
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            headers,
-            Json(ErrorBody {
-                error: self.to_string(),
-            }),
-        )
-            .into_response()
+impl From<BadQuery> for Fault {
+    fn from(query: BadQuery) -> Self {
+        Self::BadQuery(query)
+    }
+}
+
+impl From<Unavailable> for Fault {
+    fn from(reason: Unavailable) -> Self {
+        Self::Unavailable(reason)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchPath => f.write_str("no such path: there are /token and /leaky"),
+            Self::NoSuchMethod => f.write_str("no such method: there are GET and HEAD"),
+            Self::BadQuery(query) => query.fmt(f),
+            Self::Unavailable(reason) => reason.fmt(f),
+        }
+    }
+}
+
+/// The body of a fault, where it is not told as a problem.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+}
+
+impl Fault {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoSuchPath => StatusCode::NOT_FOUND,
+            Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BadQuery(_) => StatusCode::BAD_REQUEST,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The response to the request that has it, without any number that nobody counted.
+    pub(crate) fn response(&self, request: &Parts) -> Response {
+        let (status, reason) = (self.status(), self.to_string());
+        let mut headers = HeaderMap::new();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let kind = match self {
+            Self::Unavailable(_) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                Kind::TemporaryReducedCapacity
+            }
+            Self::NoSuchPath | Self::NoSuchMethod | Self::BadQuery(_) => Kind::Blank,
+        };
+        if prefers_problem(&request.headers) {
+            Problem::new(kind, status, &reason, request.uri.path()).response(status, headers)
+        } else {
+            (status, headers, Json(ErrorBody { error: &reason })).into_response()
+        }
     }
 }

@@ -5,23 +5,31 @@
 //! ```text
 //! 200 {"allowed":true,"ip":"127.0.0.1","message":"Request allowed",...}
 //! 429 {"allowed":false,"ip":"127.0.0.1","message":"Rate limit exceeded",...}
+//! 400 {"error":"..."}                    a query that cannot be asked
 //! 503 {"error":"..."}                    Redis cannot decide; the error says why
 //! ```
 //!
 //! The server holds no bucket: [`Limiter`] asks Redis, within a deadline. What is pure stands apart: [`Config`] from flags
 //! and environment, whose request it is, the caller's key, the response from the decision.
 
+mod accept;
+mod body;
 mod caller;
 mod client_address;
 mod config;
+mod cors;
 mod error;
+mod headers;
 mod limiter;
 mod listener;
+mod problem;
+mod query;
 mod response;
 mod routes;
 
 pub use client_address::{ClientIpHeader, Networks, Proxies};
-pub use config::{CallerFlags, Config, PolicyFlags, RedisFlags, ServingFlags};
+pub use config::{AnswerFlags, CallerFlags, Config, PolicyFlags, RedisFlags, ServingFlags};
+pub use cors::Origins;
 pub use error::Unavailable;
 pub use limiter::{Answer, Asked, Limiter, RedisAddress};
 pub use listener::{listen, serve};

@@ -29,7 +29,7 @@ async fn run(config: Config) -> io::Result<()> {
     let listener = listen(&config.serving.addr)?;
     info!("listening on {}", listener.local_addr()?);
     let limiter = Limiter::new(&config.redis).map_err(io::Error::other)?;
-    let router = router(limiter, policy, &config.caller);
+    let router = router(limiter, policy, &config.caller, config.answers);
     serve(listener, router, async move {
         tokio::select! {
             _ = terminated.recv() => info!("SIGTERM: finishing what is in flight"),

@@ -3,75 +3,102 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
-use rl_bucket::{Algorithm, Policy, Tokens};
+use rl_bucket::{Algorithm, Policy};
 
 use crate::caller::Callers;
-use crate::config::CallerFlags;
-use crate::error::{ErrorBody, Unavailable};
-use crate::limiter::{Asked, Limiter};
-use crate::response;
+use crate::config::{AnswerFlags, CallerFlags};
+use crate::error::Fault;
+use crate::limiter::Limiter;
+use crate::{cors, response};
 
 /// What the routes share.
 struct Shared {
     limiter: Limiter,
-    policy: Policy,
     callers: Callers,
+    answers: AnswerFlags,
 }
 
 /// `/token` and `/leaky`, limited by `limiter` with this policy. HEAD asks as GET does, and spends a token.
-pub fn router(limiter: Limiter, policy: Policy, callers: &CallerFlags) -> Router {
-    let shared = Shared {
-        limiter,
-        policy,
-        callers: Callers::new(callers),
-    };
-    Router::new()
+pub fn router(
+    limiter: Limiter,
+    policy: Policy,
+    callers: &CallerFlags,
+    answers: AnswerFlags,
+) -> Router {
+    let cors = cors::layer(&answers.cors_origins);
+    let callers = Callers::new(callers, policy);
+    let router = Router::new()
         .route("/token", get(token))
         .route("/leaky", get(leaky))
-        .fallback(not_found)
-        .with_state(Arc::new(shared))
+        .method_not_allowed_fallback(no_such_method)
+        .fallback(no_such_path)
+        .with_state(Arc::new(Shared {
+            limiter,
+            callers,
+            answers,
+        }));
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 async fn token(
     shared: State<Arc<Shared>>,
     peer: ConnectInfo<SocketAddr>,
     request: Request,
-) -> Result<Response, Unavailable> {
-    limit(&shared, Algorithm::Token, peer.0, request.into_parts().0).await
+) -> Response {
+    limit(&shared, Algorithm::Token, peer.0, request).await
 }
 
 async fn leaky(
     shared: State<Arc<Shared>>,
     peer: ConnectInfo<SocketAddr>,
     request: Request,
-) -> Result<Response, Unavailable> {
-    limit(&shared, Algorithm::Leaky, peer.0, request.into_parts().0).await
+) -> Response {
+    limit(&shared, Algorithm::Leaky, peer.0, request).await
+}
+
+async fn no_such_path(request: Request) -> Response {
+    Fault::NoSuchPath.response(&request.into_parts().0)
+}
+
+async fn no_such_method(request: Request) -> Response {
+    Fault::NoSuchMethod.response(&request.into_parts().0)
 }
 
 async fn limit(
     shared: &Shared,
     algorithm: Algorithm,
     peer: SocketAddr,
-    request: Parts,
-) -> Result<Response, Unavailable> {
-    let address = shared.callers.address(peer.ip(), &request.headers);
-    let asked = Asked {
-        algorithm,
-        key: shared.callers.key(algorithm, address),
-        policy: shared.policy,
-        cost: Tokens::ONE,
-    };
-    let answer = shared.limiter.ask(&asked).await?;
-    Ok(response::decided(&asked, address, &answer))
+    request: Request,
+) -> Response {
+    let (request, _body) = request.into_parts();
+    let answered = answer(shared, algorithm, peer, &request).await;
+    answered.unwrap_or_else(|fault| fault.response(&request))
 }
 
-async fn not_found() -> Response {
-    let error = "no such path: there are /token and /leaky".to_owned();
-    (StatusCode::NOT_FOUND, Json(ErrorBody { error })).into_response()
+async fn answer(
+    shared: &Shared,
+    algorithm: Algorithm,
+    peer: SocketAddr,
+    request: &Parts,
+) -> Result<Response, Fault> {
+    let address = shared.callers.address(peer.ip(), &request.headers);
+    let asked = shared
+        .callers
+        .asked(algorithm, address, request.uri.query())?;
+    let answer = shared.limiter.ask(&asked).await?;
+    Ok(response::answered(
+        request,
+        address,
+        &asked,
+        &answer,
+        &shared.answers,
+    ))
 }

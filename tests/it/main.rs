@@ -23,6 +23,8 @@
 //! - `sentinel`: failovers by Sentinel
 //! - `http`: /token and /leaky: statuses, headers, bodies, flags, the end
 //! - `caller`: whose address counts: peers, proxies, what clients make up
+//! - `headers`: what answers say in headers and bodies: numbers, problems, CORS
+//! - `questions`: what programs ask on behalf of others: key, cost, rate, burst
 //! - `outage`: Redis gone, stopped, back, or without the module
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
@@ -34,6 +36,7 @@ mod cluster;
 mod concurrency;
 mod corpus;
 mod errors;
+mod headers;
 mod history;
 mod hostile;
 mod http;
@@ -48,6 +51,7 @@ mod multi;
 mod outage;
 mod peek;
 mod persistence;
+mod questions;
 mod readme;
 mod replication;
 mod run;

@@ -110,7 +110,7 @@ fn readme_names_every_flag_with_its_variable_and_default() {
         };
         let row = format!(
             "| `-{}` | `{}` | {default} |",
-            between("--", " "),
+            between("--", " ").split('[').next().expect("a name"),
             between("[env: ", "]").trim_end_matches('=')
         );
         assert!(readme.contains(&row), "not in README: {row}");

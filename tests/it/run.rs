@@ -1,11 +1,10 @@
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use rl_tests::{Port, Process, eventually, project};
+use rl_tests::{Port, Process, eventually, listens, project};
 
 fn make_run(redis_port: u16, addr: &str) -> Command {
     let mut command = Command::new("make");
@@ -22,10 +21,6 @@ fn make_run(redis_port: u16, addr: &str) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
-}
-
-fn listens(port: u16) -> bool {
-    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 #[test]

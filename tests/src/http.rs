@@ -133,7 +133,7 @@ pub fn connect_from(source: &str, port: u16) -> TcpStream {
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The header lines as sent, without date.
+    /// The header lines, without date; names are in small letters.
     pub headers: Vec<String>,
     /// The body.
     pub body: String,
@@ -192,8 +192,13 @@ pub fn send(stream: &mut TcpStream, request: &str) -> Answer {
         line.trim_end().to_owned()
     };
     let status = line();
-    let mut headers: Vec<String> =
-        std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty())).collect();
+    // Names in small letters, as rl-server sends them; others need not.
+    let small = |line: String| match line.split_once(':') {
+        Some((name, value)) => format!("{}:{value}", name.to_ascii_lowercase()),
+        None => line,
+    };
+    let lines = std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty()));
+    let mut headers: Vec<String> = lines.map(small).collect();
     headers.retain(|line| !line.starts_with("date: "));
     let mut answer = Answer {
         status: status

@@ -1,4 +1,4 @@
-//! The console blocks of README.md: commands after `$ `, and what they print.
+//! The blocks of README.md: commands after `$ ` with what they print, and files.
 
 /// One command and the output that README shows for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,16 @@ pub fn examples(readme: &str) -> Vec<Example> {
         }
     }
     examples
+}
+
+/// The blocks in this language, in order.
+#[must_use]
+pub fn blocks(readme: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let blocks = readme.split(&fence).skip(1);
+    blocks
+        .filter_map(|rest| Some(rest.split_once("```")?.0.to_owned()))
+        .collect()
 }
 
 impl Example {

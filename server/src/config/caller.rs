@@ -1,5 +1,7 @@
 //! Flags about who is calling.
 
+use clap::ArgAction;
+
 use crate::client_address::{ClientIpHeader, Networks, Proxies};
 
 /// Whose address counts, and which bucket is its.
@@ -32,6 +34,18 @@ pub struct CallerFlags {
         value_parser = clap::value_parser!(u8).range(1..=128)
     )]
     pub ipv6_prefix: u8,
+
+    /// Take key, cost, rate and burst from the query of whoever asks
+    #[arg(
+        long,
+        env = "RL_TRUST_CALLER",
+        default_value = "false",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = ArgAction::Set
+    )]
+    pub trust_caller: bool,
 }
 
 impl CallerFlags {

@@ -1,0 +1,276 @@
+//! What a decision says in headers. Pure.
+//!
+//! The RateLimit fields are those of draft-ietf-httpapi-ratelimit-headers-11. Headers have whole seconds, rounded up; the
+//! milliseconds are in the body.
+
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use rl_bucket::{Decision, Policy, Rate};
+
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Those that a script of another origin may read only if it is told so.
+pub(crate) const EXPOSED: [HeaderName; 6] = [
+    RATELIMIT_POLICY,
+    RATELIMIT,
+    RETRY_AFTER,
+    X_RATELIMIT_LIMIT,
+    X_RATELIMIT_REMAINING,
+    X_RATELIMIT_RESET,
+];
+
+/// The largest integer of a structured field (RFC 9651): fifteen digits.
+const LARGEST: u128 = 999_999_999_999_999;
+
+/// The headers of a decision on the bucket of this policy, which has this name; with `x_ratelimit` in the older form too.
+pub(crate) fn of(name: &str, policy: Policy, decision: &Decision, x_ratelimit: bool) -> HeaderMap {
+    let (limit, remaining) = (decision.limit, decision.remaining);
+    let window_s = seconds_for(policy.rate(), limit);
+    let effective_s = effective_window_s(policy.rate(), decision).map(|t| t.to_string());
+    let t = effective_s
+        .iter()
+        .map(|t| format!(";t={t}"))
+        .collect::<String>();
+    let mut headers = HeaderMap::new();
+    let mut insert = |name, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    };
+    insert(
+        RATELIMIT_POLICY,
+        format!("\"{name}\";q={limit};w={window_s}"),
+    );
+    insert(RATELIMIT, format!("\"{name}\";r={remaining}{t}"));
+    if x_ratelimit {
+        insert(X_RATELIMIT_LIMIT, limit.to_string());
+        insert(X_RATELIMIT_REMAINING, remaining.to_string());
+    }
+    if let Some(reset_s) = effective_s.clone().filter(|_| x_ratelimit) {
+        insert(X_RATELIMIT_RESET, reset_s);
+    }
+    if let Some(wait_s) = effective_s.filter(|_| decision.allowed == 0) {
+        insert(RETRY_AFTER, wait_s);
+    }
+    headers
+}
+
+/// Seconds within which the caller may use no more than what remains: the draft's `t`.
+///
+/// A denied one is told its Retry-After. An allowed one is told how long its remaining tokens take to come back, so that a
+/// caller that spreads them over `t` is never denied; with none remaining, how long the next whole token takes. `None` for
+/// a request that can never pass.
+fn effective_window_s(rate: Rate, decision: &Decision) -> Option<u128> {
+    match (decision.allowed, decision.remaining) {
+        (0, _) => retry_after_s(decision),
+        (_, 0) => {
+            let (count, period_us) = (u128::from(rate.count()), u128::from(rate.period_us()));
+            let until_new = u128::from(decision.reset_after_ms) * 1000 * count;
+            let all_but_one = u128::from(decision.limit.saturating_sub(1)) * period_us;
+            Some(in_field(
+                until_new
+                    .saturating_sub(all_but_one)
+                    .div_ceil(count * 1_000_000),
+            ))
+        }
+        (_, remaining) => Some(seconds_for(rate, remaining)),
+    }
+}
+
+/// The wait in whole seconds, rounded up and at least 1: 0 would invite to hammer. `None` if no wait helps.
+pub(crate) fn retry_after_s(decision: &Decision) -> Option<u128> {
+    decision
+        .retry_after_ms
+        .map(|ms| in_field(u128::from(ms).div_ceil(1000)))
+}
+
+/// Seconds in which so many tokens come back, rounded up and at least 1.
+fn seconds_for(rate: Rate, tokens: u64) -> u128 {
+    let units = u128::from(tokens) * u128::from(rate.period_us());
+    in_field(units.div_ceil(u128::from(rate.count()) * 1_000_000))
+}
+
+fn in_field(seconds: u128) -> u128 {
+    seconds.clamp(1, LARGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rl_bucket::Tokens;
+
+    use super::*;
+
+    fn policy(rate: &str, burst: u64) -> Policy {
+        let rate = Rate::parse(rate.as_bytes()).unwrap();
+        Policy::new(rate, Tokens::new(burst).unwrap()).unwrap()
+    }
+
+    fn told(rate: &str, burst: u64, decision: Decision) -> (String, String, Option<String>) {
+        let decision = Decision {
+            limit: burst,
+            ..decision
+        };
+        let headers = of("token", policy(rate, burst), &decision, false);
+        let text = |name: &HeaderName| {
+            headers
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        (
+            text(&RATELIMIT_POLICY).unwrap(),
+            text(&RATELIMIT).unwrap(),
+            text(&RETRY_AFTER),
+        )
+    }
+
+    fn allowed(remaining: u64, reset_after_ms: u64) -> Decision {
+        Decision {
+            allowed: 1,
+            limit: 0,
+            remaining,
+            retry_after_ms: Some(0),
+            reset_after_ms,
+            delay_ms: 0,
+        }
+    }
+
+    fn denied(remaining: u64, retry_after_ms: Option<u64>) -> Decision {
+        Decision {
+            allowed: 0,
+            retry_after_ms,
+            ..allowed(remaining, 0)
+        }
+    }
+
+    #[test]
+    fn the_window_of_a_policy_is_what_its_burst_takes_to_come_back() {
+        assert_eq!(told("10", 20, allowed(19, 100)).0, "\"token\";q=20;w=2");
+        assert_eq!(told("5/30s", 5, allowed(4, 6000)).0, "\"token\";q=5;w=30");
+        assert_eq!(told("1000", 1, allowed(0, 1)).0, "\"token\";q=1;w=1");
+        assert_eq!(
+            told("1/3257d", Tokens::MAX.get(), allowed(0, 0)).0,
+            "\"token\";q=281474976710655;w=999999999999999"
+        );
+    }
+
+    #[test]
+    fn an_allowed_caller_is_told_when_its_remaining_tokens_come_back() {
+        assert_eq!(told("10", 20, allowed(19, 100)).1, "\"token\";r=19;t=2");
+        assert_eq!(told("10", 20, allowed(1, 1900)).1, "\"token\";r=1;t=1");
+    }
+
+    #[test]
+    fn with_none_remaining_it_is_told_when_the_next_whole_one_comes() {
+        assert_eq!(told("0.1", 1, allowed(0, 10_000)).1, "\"token\";r=0;t=10");
+        assert_eq!(told("0.1", 3, allowed(0, 27_500)).1, "\"token\";r=0;t=8");
+        assert_eq!(told("10", 20, allowed(0, 2000)).1, "\"token\";r=0;t=1");
+    }
+
+    #[test]
+    fn a_denied_caller_reads_one_number_everywhere() {
+        let (_, field, retry_after) = told("0.1", 1, denied(0, Some(9001)));
+        assert_eq!(
+            (field.as_str(), retry_after.as_deref()),
+            ("\"token\";r=0;t=10", Some("10"))
+        );
+        let (_, field, retry_after) = told("10", 20, denied(0, Some(1)));
+        assert_eq!(
+            (field.as_str(), retry_after.as_deref()),
+            ("\"token\";r=0;t=1", Some("1"))
+        );
+    }
+
+    #[test]
+    fn one_that_can_never_pass_is_told_no_time() {
+        let (_, field, retry_after) = told("10", 20, denied(20, None));
+        assert_eq!((field.as_str(), retry_after), ("\"token\";r=20", None));
+    }
+
+    #[test]
+    fn the_older_headers_say_the_same_numbers() {
+        let shown = |decision| {
+            let headers = of("token", policy("10", 20), &decision, true);
+            let text = |name| Some(headers.get(name)?.to_str().unwrap().to_owned());
+            [
+                X_RATELIMIT_LIMIT,
+                X_RATELIMIT_REMAINING,
+                X_RATELIMIT_RESET,
+                RETRY_AFTER,
+            ]
+            .map(text)
+        };
+        let limit = |decision| Decision {
+            limit: 20,
+            ..decision
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            shown(limit(allowed(19, 100))),
+            [some("20"), some("19"), some("2"), None]
+        );
+        assert_eq!(
+            shown(limit(denied(0, Some(2001)))),
+            [some("20"), some("0"), some("3"), some("3")]
+        );
+        assert_eq!(
+            shown(limit(denied(20, None))),
+            [some("20"), some("20"), None, None]
+        );
+    }
+
+    /// What a parser of structured fields reads: the name and the parameters of the one item of a list.
+    fn parsed(headers: &HeaderMap, name: &HeaderName) -> (String, Vec<(String, i64)>) {
+        let field: sfv::List = sfv::Parser::new(headers[name].as_bytes()).parse().unwrap();
+        let [sfv::ListEntry::Item(item)] = field.as_slice() else {
+            panic!("{field:?}")
+        };
+        let parameters = item.params.iter().map(|(key, value)| {
+            (
+                key.to_string(),
+                value.as_integer().expect("an integer").into(),
+            )
+        });
+        let name = item.bare_item.as_string().expect("a string");
+        (name.to_string(), parameters.collect())
+    }
+
+    proptest! {
+        #[test]
+        fn a_parser_of_structured_fields_reads_every_decision(
+            (count, period_us, burst) in (1..1_u64 << 48, 1..1_u64 << 48, 1..1_u64 << 48),
+            remaining in any::<u64>(), wait_ms in prop::option::of(1..=Decision::LONGEST_MS), reset_after_ms in 0..=Decision::LONGEST_MS,
+            is_allowed in any::<bool>(),
+        ) {
+            let rate = Rate::new(count.into(), period_us.into()).unwrap();
+            let policy = Policy::new(rate, Tokens::new(burst).unwrap()).unwrap();
+            let remaining = remaining % (burst + 1);
+            let decision = if is_allowed { allowed(remaining, reset_after_ms) } else { denied(remaining, wait_ms) };
+            let headers = of("leaky", policy, &Decision { limit: burst, ..decision }, true);
+            let number = |name: HeaderName| Some(headers.get(name)?.to_str().unwrap().parse::<i64>().unwrap());
+
+            let (name, policy) = parsed(&headers, &RATELIMIT_POLICY);
+            let (limit, remaining) = (i64::try_from(burst).unwrap(), i64::try_from(remaining).unwrap());
+            prop_assert!(name == "leaky" && policy[0] == ("q".to_owned(), limit) && policy[1].0 == "w" && policy[1].1 >= 1);
+            prop_assert_eq!(number(X_RATELIMIT_LIMIT), Some(limit));
+
+            let (name, field) = parsed(&headers, &RATELIMIT);
+            prop_assert!(name == "leaky" && field[0] == ("r".to_owned(), remaining));
+            prop_assert_eq!(number(X_RATELIMIT_REMAINING), Some(remaining));
+            let t = field.get(1).map(|(_, t)| *t);
+            prop_assert!(t.is_none_or(|t| t >= 1));
+            prop_assert_eq!(number(X_RATELIMIT_RESET), t);
+            prop_assert_eq!(number(RETRY_AFTER), t.filter(|_| !is_allowed));
+            // Whoever spreads what remains over t keeps to the rate.
+            let is_within = |t: i64| {
+                let units = i128::from(remaining) * i128::from(rate.period_us());
+                units <= i128::from(t) * 1_000_000 * i128::from(rate.count())
+            };
+            prop_assert!(!is_allowed || t.is_some_and(|t| is_within(t) || t == 999_999_999_999_999));
+        }
+    }
+}

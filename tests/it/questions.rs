@@ -1,0 +1,164 @@
+use rl_tests::{HttpServer, RedisServer, get_with};
+
+fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
+    let redis = RedisServer::start();
+    let http = HttpServer::start(&[&["-redis", &redis.url(), "-rate", "1/1000d"], flags].concat());
+    (redis, http)
+}
+
+#[test]
+fn a_trusted_caller_chooses_key_cost_rate_and_burst() {
+    let (redis, http) = start(&["-trust-caller"]);
+    let answer = http.get("/token?key=user:42&cost=3&rate=600/m&burst=30");
+    assert_eq!(
+        answer.body,
+        r#"{"allowed":true,"ip":"127.0.0.1","message":"Request allowed","limit":30,"remaining":27,"retry_after_ms":0,"reset_after_ms":300}"#
+    );
+    assert_eq!(
+        answer.header("ratelimit-policy"),
+        Some("\"token\";q=30;w=3")
+    );
+    assert_eq!(answer.header("ratelimit"), Some("\"token\";r=27;t=3"));
+    assert_eq!(http.get("/leaky?key=user:42").field("limit"), Some("20"));
+    assert_eq!(http.get("/token?cost=2").field("remaining"), Some("18"));
+    let mut keys: Vec<String> = redis.connect().line("KEYS *");
+    keys.sort();
+    assert_eq!(
+        keys,
+        [
+            "rl:leaky:key:user:42",
+            "rl:token:127.0.0.1",
+            "rl:token:key:user:42"
+        ]
+    );
+}
+
+#[test]
+fn no_key_is_an_address_s_bucket() {
+    let (_redis, http) = start(&["-trust-caller", "-trusted-proxies", "127.0.0.1"]);
+    let full = |answer: rl_tests::Answer| answer.field("remaining") == Some("19");
+    assert!(full(http.get("/token")));
+    for key in [
+        "127.0.0.1",
+        "key:127.0.0.1",
+        "2001:db8::/64",
+        "token:127.0.0.1",
+        "%00",
+        "%2A",
+        "a b",
+        "{a}",
+        "\u{e9}",
+    ] {
+        let key = key.replace(' ', "%20").replace('\u{e9}', "%C3%A9");
+        assert!(full(http.get(&format!("/token?key={key}"))), "{key}");
+    }
+    let line = "X-Forwarded-For: 2001:db8::1";
+    assert!(full(get_with(&mut http.connect(), "/token", &[line])));
+}
+
+#[test]
+fn a_cost_of_0_asks_and_takes_nothing() {
+    let (redis, http) = start(&["-trust-caller"]);
+    let answer = http.get("/token?key=a&cost=0");
+    assert_eq!(
+        (answer.status, answer.field("remaining")),
+        (200, Some("20"))
+    );
+    assert_eq!(redis.connect().line::<i64>("DBSIZE"), 0);
+    assert_eq!(http.get("/token?key=a&cost=20").status, 200);
+    let answer = http.get("/token?key=a&cost=0");
+    assert_eq!((answer.status, answer.field("remaining")), (200, Some("0")));
+    assert_eq!(http.get("/token?key=a").status, 429);
+}
+
+#[test]
+fn a_cost_above_the_burst_is_denied_for_ever_and_says_no_time() {
+    let (redis, http) = start(&["-trust-caller", "-x-ratelimit"]);
+    let answer = http.get("/token?key=a&cost=21");
+    assert_eq!(answer.status, 429);
+    assert_eq!(
+        (answer.field("retry_after_ms"), answer.field("remaining")),
+        (Some("-1"), Some("20"))
+    );
+    assert_eq!(
+        (
+            answer.header("retry-after"),
+            answer.header("x-ratelimit-reset")
+        ),
+        (None, None)
+    );
+    assert_eq!(answer.header("ratelimit"), Some("\"token\";r=20"));
+    assert_eq!(redis.connect().line::<i64>("DBSIZE"), 0);
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused_with_the_reason_before_redis_is_asked() {
+    let (redis, http) = start(&["-trust-caller"]);
+    for (query, error) in [
+        ("keys=a", "unknown parameter keys"),
+        ("1", "unknown parameter 1"),
+        ("key=a&key=b", "key is there twice"),
+        ("key=a&cost=1&cost=0", "cost is there twice"),
+        ("key=", "key: expected 1 to 512 bytes"),
+        ("key=%ff", "key: expected UTF-8, percent-encoded"),
+        (
+            "cost=-1",
+            "cost: expected a whole number from 0 to 281474976710655",
+        ),
+        (
+            "cost=1e400",
+            "cost: expected a whole number from 0 to 281474976710655",
+        ),
+        (
+            "burst=0",
+            "burst: expected a whole number from 1 to 281474976710655",
+        ),
+        (
+            "rate=NaN",
+            "rate: expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s",
+        ),
+        (
+            "rate=1/3258d",
+            "rate: expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s",
+        ),
+    ] {
+        let answer = http.get(&format!("/token?{query}"));
+        assert_eq!(
+            (answer.status, answer.body),
+            (400, format!(r#"{{"error":"{error}"}}"#)),
+            "{query}"
+        );
+    }
+    let calls: String = redis.connect().line("INFO commandstats");
+    assert!(!calls.contains("rl.token"), "{calls}");
+}
+
+#[test]
+fn a_caller_that_is_not_trusted_is_refused_whatever_it_asks_for() {
+    let (redis, http) = start(&[]);
+    for parameter in ["key", "cost", "rate", "burst"] {
+        let answer = http.get(&format!("/leaky?{parameter}=1"));
+        let error = format!(
+            r#"{{"error":"{parameter} is not taken from callers: start rl-server with -trust-caller"}}"#
+        );
+        assert_eq!((answer.status, answer.body), (400, error));
+    }
+    assert_eq!(http.get("/leaky?x").status, 400);
+    assert_eq!(redis.connect().line::<i64>("DBSIZE"), 0);
+    assert_eq!(http.get("/leaky?").status, 200);
+}
+
+#[test]
+fn policies_that_differ_may_meet_on_one_key() {
+    let (_redis, http) = start(&["-trust-caller"]);
+    assert_eq!(
+        http.get("/token?key=a&rate=1/1000d&burst=5&cost=5").status,
+        200
+    );
+    assert_eq!(
+        http.get("/token?key=a&rate=1/1000d&burst=8&cost=3").status,
+        200
+    );
+    let denied = http.get("/token?key=a&rate=1/1000d&burst=5");
+    assert_eq!((denied.status, denied.field("limit")), (429, Some("5")));
+}
