@@ -26,6 +26,7 @@ command -v cc >/dev/null || missing+=(gcc libc6-dev)
 has_libclang || missing+=(libclang-dev)
 command -v redis-server >/dev/null && command -v redis-cli >/dev/null || missing+=(redis-server)
 command -v curl >/dev/null || missing+=(curl)
+[ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || missing+=(nginx-light)
 has_libfaketime || missing+=(libfaketime)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
@@ -40,7 +41,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 echo "installing ${missing[*]}"
-# Debian starts a redis-server of its own when it installs one, on the very port that ours is to have.
+# Debian starts a redis-server of its own when it installs one, on the very port that ours is to have, and an nginx.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   trap '"${as_root[@]}" rm -f "$policy"' EXIT

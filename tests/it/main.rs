@@ -25,6 +25,7 @@
 //! - `caller`: whose address counts: peers, proxies, what clients make up
 //! - `headers`: what answers say in headers and bodies: numbers, problems, CORS
 //! - `questions`: what programs ask on behalf of others: key, cost, rate, burst
+//! - `proxies`: behind a real nginx, README's, and behind two in a row
 //! - `outage`: Redis gone, stopped, back, or without the module
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
@@ -51,6 +52,7 @@ mod multi;
 mod outage;
 mod peek;
 mod persistence;
+mod proxies;
 mod questions;
 mod readme;
 mod replication;

@@ -1,0 +1,190 @@
+use rl_tests::{
+    Answer, HttpServer, Nginx, Port, RedisServer, blocks, connect_from, get_with, project,
+};
+
+/// What README shows for this program, with these texts in the place of its addresses.
+fn of_readme(language: &str, changes: &[(&str, String)]) -> String {
+    let readme = std::fs::read_to_string(project().join("README.md")).expect("a README");
+    let shown = blocks(&readme, language).concat();
+    changes.iter().fold(shown, |config, (from, to)| {
+        assert!(config.contains(from), "{from} in {config}");
+        config.replace(from, to)
+    })
+}
+
+/// README's nginx before an application that always answers, and before `rl-server` with these flags.
+struct Site {
+    port: Port,
+    _nginx: Nginx,
+    http: HttpServer,
+    _redis: RedisServer,
+}
+
+impl Site {
+    fn start(flags: &[&str]) -> Self {
+        let redis = RedisServer::start();
+        let proxied = [
+            "-redis",
+            &redis.url(),
+            "-deny-status",
+            "403",
+            "-trusted-proxies",
+            "127.0.0.1",
+        ];
+        let http = HttpServer::start(&[&proxied[..], flags].concat());
+        let (port, application) = (Port::free(), Port::free());
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let config = of_readme(
+            "nginx",
+            &[
+                ("listen 80;", format!("listen {};", address(port.number()))),
+                ("127.0.0.1:8080", address(http.port())),
+                ("127.0.0.1:3000", address(application.number())),
+            ],
+        );
+        let answering = format!(
+            "server {{ listen {}; return 200 \"the application\"; }}\n",
+            address(application.number())
+        );
+        let nginx = Nginx::start(&(config + &answering), port.number());
+        Self {
+            port,
+            _nginx: nginx,
+            http,
+            _redis: redis,
+        }
+    }
+
+    fn get(&self, client: &str, lines: &[&str]) -> Answer {
+        let lines = [&["Connection: close"], lines].concat();
+        get_with(
+            &mut connect_from(client, self.port.number()),
+            "/some/page?of=it",
+            &lines,
+        )
+    }
+}
+
+#[test]
+fn readme_s_nginx_lets_through_what_is_allowed_and_says_429_to_the_rest() {
+    let site = Site::start(&["-rate", "1/1000d", "-burst", "2"]);
+    for remaining in [1, 0] {
+        let answer = site.get("127.0.0.9", &[]);
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, "the application")
+        );
+        let field = answer.header("ratelimit").expect("the server's");
+        assert!(
+            field.starts_with(&format!("\"token\";r={remaining};t=")),
+            "{field}"
+        );
+        assert_eq!(
+            answer.header("ratelimit-policy"),
+            Some("\"token\";q=2;w=172800000")
+        );
+        assert_eq!(answer.header("retry-after"), None);
+    }
+    for made_up in [
+        &[][..],
+        &["X-Forwarded-For: 203.0.113.9"],
+        &["Forwarded: for=203.0.113.9"],
+    ] {
+        let denied = site.get("127.0.0.9", made_up);
+        assert_eq!(
+            (denied.status, denied.body.as_str()),
+            (429, r#"{"error":"Rate limit exceeded"}"#)
+        );
+        assert_eq!(denied.header("content-type"), Some("application/json"));
+        assert_eq!(denied.header("cache-control"), Some("no-store"));
+        let wait_s = denied
+            .header("retry-after")
+            .expect("a denial says when to come back");
+        assert!(
+            wait_s
+                .parse::<u64>()
+                .is_ok_and(|s| (1..=86_400_000).contains(&s)),
+            "{wait_s}"
+        );
+        assert_eq!(
+            denied.header("ratelimit"),
+            Some(format!("\"token\";r=0;t={wait_s}").as_str())
+        );
+    }
+    assert_eq!(site.get("127.0.0.10", &[]).status, 200, "another caller");
+}
+
+#[test]
+fn readme_s_nginx_gives_a_known_key_its_own_bucket_and_policy() {
+    let site = Site::start(&["-trust-caller", "-rate", "1/1000d", "-burst", "1"]);
+    let key = "X-Api-Key: k-5f3a9c";
+    for client in ["127.0.0.9", "127.0.0.10"] {
+        let answer = site.get(client, &[key]);
+        assert_eq!(
+            (answer.status, answer.header("ratelimit-policy")),
+            (200, Some("\"token\";q=100;w=10"))
+        );
+    }
+    let unknown = "X-Api-Key: a&key=acme&cost=0";
+    assert_eq!(site.get("127.0.0.9", &[unknown]).status, 200);
+    assert_eq!(
+        site.get("127.0.0.9", &[unknown]).status,
+        429,
+        "as any other stranger at this address"
+    );
+    assert_eq!(site.get("127.0.0.9", &[key]).status, 200);
+}
+
+#[test]
+fn readme_s_nginx_says_500_when_nobody_can_decide() {
+    let mut site = Site::start(&[]);
+    site.http.signal(nix::sys::signal::Signal::SIGKILL);
+    site.http.exit_code();
+    assert_eq!(site.get("127.0.0.9", &[]).status, 500);
+}
+
+/// Each proxy goes out from an address of its own, as if it were on a machine of its own.
+#[test]
+fn two_real_proxies_in_a_row_give_the_client_s_address() {
+    let redis = RedisServer::start();
+    let http = HttpServer::start(&[
+        "-redis",
+        &redis.url(),
+        "-trusted-proxies",
+        "127.0.0.2,127.0.0.3",
+    ]);
+    let (outer, inner) = (Port::free(), Port::free());
+    let proxy = |port: &Port, source: &str, next: u16| {
+        let config = format!(
+            "server {{ listen 127.0.0.1:{}; location / {{ proxy_bind {source}; proxy_pass http://127.0.0.1:{next};\n\
+             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }}\n",
+            port.number()
+        );
+        Nginx::start(&config, port.number())
+    };
+    let _inner = proxy(&inner, "127.0.0.3", http.port());
+    let _outer = proxy(&outer, "127.0.0.2", inner.number());
+    let close = "Connection: close";
+    for lines in [
+        &[close][..],
+        &[close, "X-Forwarded-For: 203.0.113.9"],
+        &[
+            close,
+            "X-Forwarded-For: 203.0.113.9",
+            "X-Forwarded-For: 127.0.0.2, \"oops",
+        ],
+    ] {
+        let answer = get_with(
+            &mut connect_from("127.0.0.9", outer.number()),
+            "/token",
+            lines,
+        );
+        assert_eq!(
+            answer.field("ip"),
+            Some("\"127.0.0.9\""),
+            "{lines:?}: {answer:?}"
+        );
+    }
+    let keys: Vec<String> = redis.connect().line("KEYS *");
+    assert_eq!(keys, ["rl:token:127.0.0.9"]);
+}
