@@ -25,9 +25,9 @@ pub(crate) fn leaky(call: &Call) -> Result<Reply, Error> {
 fn limit(call: &Call, algorithm: Algorithm) -> Result<Reply, Error> {
     let (policy, request) = args::limit(algorithm, call.words_after_key())?;
     let mut key = call.open_for_writing(1)?;
-    let bucket = Bucket::open(key.state()?, algorithm, policy, clock::now())?;
-    let (decision, change) = bucket.decide(request)?;
-    key.save(change)?;
+    let mut bucket = Bucket::open(key.state()?, algorithm, policy, clock::now())?;
+    let decision = bucket.decide(request)?;
+    key.save(bucket.change())?;
     Ok(Reply::Decision(algorithm, decision))
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn peek(call: &Call) -> Result<Reply, Error> {
     let Some(state) = call.open_for_reading(1)?.state()? else {
         return Ok(Reply::Nil);
     };
-    let (decision, _) = Bucket::stored(state, clock::now()).decide(request)?;
+    let decision = Bucket::stored(state, clock::now()).decide(request)?;
     Ok(Reply::Decision(state.algorithm(), decision))
 }
 
@@ -47,15 +47,15 @@ pub(crate) fn info(call: &Call) -> Result<Reply, Error> {
     let Some(state) = call.open_for_reading(1)?.state()? else {
         return Ok(Reply::Nil);
     };
-    let bucket = Bucket::stored(state, clock::now());
-    let (untaken, _) = bucket.decide(Request::Cost(Tokens::ZERO))?;
-    let (one, _) = bucket.decide(Request::Cost(Tokens::ONE))?;
-    Ok(Reply::Info(Info {
+    let mut bucket = Bucket::stored(state, clock::now());
+    let untaken = bucket.decide(Request::Cost(Tokens::ZERO))?;
+    let one = bucket.decide(Request::Cost(Tokens::ONE))?;
+    Ok(Reply::Info(Box::new(Info {
         state,
         remaining: untaken.remaining,
         retry_after_ms: one.retry_after_ms,
         reset_after_ms: untaken.reset_after_ms,
-    }))
+    })))
 }
 
 /// `RL.THROTTLE key max_burst count period [quantity]`
@@ -76,9 +76,9 @@ fn throttle_as(command: &'static str, call: &Call) -> Result<Reply, Error> {
         Some(as_new) => Some(State::until(Algorithm::Token, policy, as_new, now)),
         None => key.state()?,
     };
-    let bucket = Bucket::open(state, Algorithm::Token, policy, now)?;
-    let (decision, change) = bucket.decide(request)?;
-    key.save(change)?;
+    let mut bucket = Bucket::open(state, Algorithm::Token, policy, now)?;
+    let decision = bucket.decide(request)?;
+    key.save(bucket.change())?;
     Ok(Reply::Cell(decision))
 }
 

@@ -16,7 +16,8 @@ pub(crate) enum Reply {
     Together(Option<usize>, Vec<(Algorithm, Decision)>),
     /// CL.THROTTLE's, in redis-cell's form.
     Cell(Decision),
-    Info(Info),
+    /// Apart, so that no other reply is as large.
+    Info(Box<Info>),
 }
 
 /// What RL.INFO tells of a bucket.

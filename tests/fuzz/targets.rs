@@ -41,9 +41,10 @@ pub(crate) fn state(data: &[u8]) {
             Request::Force(Tokens::MAX),
             Request::Refund(Tokens::ONE),
         ] {
-            if let Ok((decision, change)) = bucket.decide(request) {
+            let mut asked = bucket;
+            if let Ok(decision) = asked.decide(request) {
                 assert!(decision.remaining <= decision.limit);
-                if let Change::Store(state) = change {
+                if let Change::Store(state) = asked.change() {
                     assert_eq!(State::decode(&state.encode()), Some(state));
                     assert!(i64::try_from(state.as_new_at_ms()).is_ok());
                 }
@@ -118,7 +119,10 @@ pub(crate) fn calls(data: &[u8]) {
         };
         let expected = oracle.ask(Algorithm::Leaky, policy, request, now_us);
         let bucket = Bucket::open(state, Algorithm::Leaky, policy, UnixMicros::new(now_us));
-        let answer = bucket.ok().and_then(|bucket| bucket.decide(request).ok());
+        let answer = bucket.ok().and_then(|mut bucket| {
+            let decision = bucket.decide(request).ok()?;
+            Some((decision, bucket.change()))
+        });
         assert_eq!(answer.map(|(decision, _)| decision), expected);
         match answer {
             Some((_, Change::Store(after))) => state = Some(after),

@@ -105,6 +105,7 @@ impl Bucket {
     /// # Errors
     ///
     /// [`OtherAlgorithm`] if what is stored is a bucket of the other kind.
+    #[inline]
     pub fn open(
         stored: Option<State>,
         algorithm: Algorithm,
@@ -121,6 +122,7 @@ impl Bucket {
     /// Counts the time until now at the stored rate, then puts `policy` in force.
     ///
     /// A bucket with nothing used is a new one: nothing of its past is worth recording or waiting for.
+    #[inline]
     fn brought_up_to(now: UnixMicros, stored: State, policy: Policy) -> Self {
         let (old, new) = (stored.policy.rate(), policy.rate());
         let given_back = old.units_given_back(now.us_since(stored.updated));
@@ -149,57 +151,58 @@ impl Bucket {
         }
     }
 
-    /// Decides one request, and says what is to be stored.
+    /// Decides one request. What is then to be stored is [`Bucket::change`].
     ///
     /// # Errors
     ///
     /// [`DebtTooLarge`], from a forced cost only. The request has then changed nothing, and nothing is to be stored.
-    pub fn decide(self, request: Request) -> Result<(Decision, Change), DebtTooLarge> {
+    #[inline]
+    pub fn decide(&mut self, request: Request) -> Result<Decision, DebtTooLarge> {
         Ok(match request {
-            Request::Cost(cost) => match self.units(cost) {
-                wanted if self.has_room_for(wanted) => self.allow(1, self.taking(cost)),
-                wanted => (self.denial(wanted), self.change()),
+            Request::Cost(cost) => match self.used_with(self.units(cost)) {
+                used if used <= self.full() => self.grant(1, used),
+                used => self.denial(used),
             },
             Request::Partial(most) => match most.min(self.remaining()) {
-                Tokens::ZERO => (self.denial(self.units(Tokens::ONE)), self.change()),
-                granted => self.allow(granted.get(), self.taking(granted)),
+                Tokens::ZERO => self.denial(self.used_with(self.units(Tokens::ONE))),
+                granted => self.grant(granted.get(), self.used_with(self.units(granted))),
             },
-            Request::Force(cost) => self.allow(1, self.taking(cost).within_largest_debt()?),
-            Request::Refund(tokens) => {
-                let (decision, change) = self.allow(1, self.giving_back(tokens));
-                let no_turn = Decision {
-                    delay_ms: 0,
-                    ..decision
-                };
-                (no_turn, change)
-            }
+            Request::Force(cost) => match self.used_with(self.units(cost)) {
+                used if used <= self.units(Tokens::MAX) => self.grant(1, used),
+                _ => return Err(DebtTooLarge),
+            },
+            Request::Refund(tokens) => Decision {
+                delay_ms: 0,
+                ..self.grant(1, self.state.used.saturating_sub(self.units(tokens)))
+            },
         })
     }
 
-    fn allow(&self, allowed: u64, after: Self) -> (Decision, Change) {
-        (self.grant(allowed, &after), after.change())
-    }
-
-    /// The answer of an allowed request that leaves the bucket as `after`. A leaky bucket's delay is the time of what was
-    /// in it before.
-    pub(crate) fn grant(&self, allowed: u64, after: &Self) -> Decision {
+    /// Leaves so much used, and answers an allowed request. A leaky bucket's delay is the time of what was in it before.
+    #[inline]
+    pub(crate) fn grant(&mut self, allowed: u64, used: u128) -> Decision {
         let delay_ms = match self.state.algorithm {
             Algorithm::Token => 0,
             Algorithm::Leaky => self.wait_ms(self.state.used),
         };
+        self.state.used = used;
         Decision {
             delay_ms,
-            ..after.decision(allowed, Some(0))
+            ..self.decision(allowed, Some(0))
         }
     }
 
-    /// The answer of a request that there is no room for.
-    pub(crate) fn denial(&self, wanted: u128) -> Decision {
-        let full = self.state.policy.full();
-        let missing = self.state.used.saturating_add(wanted).saturating_sub(full);
-        self.decision(0, (wanted <= full).then(|| self.wait_ms(missing)))
+    /// The answer of a request that there is no room for: it would have left so much used.
+    #[inline]
+    pub(crate) fn denial(&self, used: u128) -> Decision {
+        let missing = used.saturating_sub(self.full());
+        // More than it could hold even when empty.
+        let never = missing > self.state.used;
+        let retry_after_ms = (!never).then(|| self.wait_ms(missing));
+        self.decision(0, retry_after_ms)
     }
 
+    #[inline]
     fn decision(&self, allowed: u64, retry_after_ms: Option<u64>) -> Decision {
         Decision {
             allowed,
@@ -213,6 +216,7 @@ impl Bucket {
 
     /// What is to be stored of the bucket as it now is.
     #[must_use]
+    #[inline]
     pub const fn change(&self) -> Change {
         match self.state.used {
             used if used == self.found && !self.shifted => Change::Nothing,
@@ -221,35 +225,30 @@ impl Bucket {
         }
     }
 
+    #[inline]
     pub(crate) fn units(&self, tokens: Tokens) -> u128 {
         self.state.policy.rate().units(tokens)
     }
 
-    pub(crate) fn has_room_for(&self, wanted: u128) -> bool {
-        self.state.used.saturating_add(wanted) <= self.state.policy.full()
+    #[inline]
+    pub(crate) fn full(&self) -> u128 {
+        self.state.policy.full()
     }
 
-    pub(crate) fn taking(mut self, cost: Tokens) -> Self {
-        self.state.used = self.state.used.saturating_add(self.units(cost));
-        self
+    pub(crate) const fn used(&self) -> u128 {
+        self.state.used
     }
 
-    fn giving_back(mut self, tokens: Tokens) -> Self {
-        self.state.used = self.state.used.saturating_sub(self.units(tokens));
-        self
-    }
-
-    fn within_largest_debt(self) -> Result<Self, DebtTooLarge> {
-        if self.state.used <= self.units(Tokens::MAX) {
-            Ok(self)
-        } else {
-            Err(DebtTooLarge)
-        }
+    /// What is used when so many units more are.
+    #[inline]
+    pub(crate) fn used_with(&self, units: u128) -> u128 {
+        self.state.used.saturating_add(units)
     }
 
     /// Whole tokens that could be had now, never above the capacity.
+    #[inline]
     fn remaining(&self) -> Tokens {
-        let room = self.state.policy.full().saturating_sub(self.state.used);
+        let room = self.full().saturating_sub(self.state.used);
         let whole = self.state.policy.rate().whole_tokens(room);
         u64::try_from(whole)
             .ok()
@@ -259,6 +258,7 @@ impl Bucket {
 
     /// How long until so many units are given back; after a clock that went back, counted from now until it is past the
     /// later instant again.
+    #[inline]
     fn wait_ms(&self, units: u128) -> u64 {
         if units == 0 {
             return 0;

@@ -27,6 +27,7 @@ impl Decision {
 
     /// The reply of a command, in its fixed order; a token bucket's leaves out the last. -1 stands for "never".
     #[must_use]
+    #[inline]
     pub fn to_wire(&self) -> [i64; 6] {
         [
             integer(self.allowed),

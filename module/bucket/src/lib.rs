@@ -27,10 +27,10 @@
 //! let policy = Policy::new(rate, Tokens::new(20).ok_or("too many")?).ok_or("no capacity")?;
 //! let now = UnixMicros::new(1_700_000_000_000_000);
 //!
-//! let bucket = Bucket::new(Algorithm::Token, policy, now);
-//! let (decision, change) = bucket.decide(Request::Cost(Tokens::ONE)).map_err(|_| "too much debt")?;
+//! let mut bucket = Bucket::new(Algorithm::Token, policy, now);
+//! let decision = bucket.decide(Request::Cost(Tokens::ONE)).map_err(|_| "too much debt")?;
 //! assert_eq!((decision.allowed, decision.remaining, decision.reset_after_ms), (1, 19, 100));
-//! assert!(matches!(change, Change::Store(_)));
+//! assert!(matches!(bucket.change(), Change::Store(_)));
 //! # Ok::<(), &str>(())
 //! ```
 //!

@@ -37,12 +37,18 @@ impl Policy {
     }
 
     /// The binary logarithm of a time in milliseconds that is at most an eighth of what a full bucket takes to empty, and
-    /// more than a 32nd; 0 if that is less than a millisecond.
+    /// more than a 64th; 0 if that is less than a millisecond.
     ///
-    /// It is that of full / (8 ms x 1000 us x count) from the logarithms of both, and so without a division.
+    /// It is that of capacity x period / (8 ms x 1000 us x count) from the logarithms of all three, and so without a division.
     pub(crate) fn deadline_step_bits(self) -> u32 {
         let in_8_ms = 8000_u64.saturating_mul(self.rate.count());
         let below = in_8_ms.ilog2().saturating_add(1);
-        self.full().ilog2().saturating_sub(below)
+        let full = self
+            .capacity
+            .get()
+            .max(1)
+            .ilog2()
+            .saturating_add(self.rate.period_us().ilog2());
+        full.saturating_sub(below)
     }
 }

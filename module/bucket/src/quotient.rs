@@ -11,6 +11,7 @@ pub(crate) fn divide(n: u128, by: u128) -> Option<(u128, u128)> {
 }
 
 /// `n / by`, rounded down.
+#[inline]
 pub(crate) fn rounded_down(n: u128, by: NonZero<u64>) -> u128 {
     match u64::try_from(n) {
         Ok(n) => u128::from(n / by),
@@ -19,6 +20,7 @@ pub(crate) fn rounded_down(n: u128, by: NonZero<u64>) -> u128 {
 }
 
 /// `n / by`, rounded up.
+#[inline]
 pub(crate) fn rounded_up(n: u128, by: NonZero<u64>) -> u128 {
     match u64::try_from(n) {
         Ok(n) => u128::from(n.div_ceil(by.get())),
@@ -28,7 +30,21 @@ pub(crate) fn rounded_up(n: u128, by: NonZero<u64>) -> u128 {
 
 /// Euclid's algorithm; the other number where one is zero.
 pub(crate) fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
-    while let Some((_, rest)) = divide(a, b) {
+    loop {
+        if let (Ok(a), Ok(b)) = (u64::try_from(a), u64::try_from(b)) {
+            return greatest_common_divisor_64(a, b).into();
+        }
+        let Some((_, rest)) = divide(a, b) else {
+            return a;
+        };
+        (a, b) = (b, rest);
+    }
+}
+
+/// The same of two numbers that fit 64 bits.
+#[inline]
+pub(crate) fn greatest_common_divisor_64(mut a: u64, mut b: u64) -> u64 {
+    while let Some(rest) = a.checked_rem(b) {
         (a, b) = (b, rest);
     }
     a

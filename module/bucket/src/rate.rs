@@ -3,8 +3,10 @@
 use core::fmt;
 use core::num::NonZero;
 
-use crate::quotient::{divide, greatest_common_divisor, rounded_down, rounded_up};
-use crate::tokens::{Tokens, digits, whole_number};
+use crate::quotient::{
+    divide, greatest_common_divisor, greatest_common_divisor_64, rounded_down, rounded_up,
+};
+use crate::tokens::{Tokens, leading_digits, leading_number};
 
 /// The largest count and the largest period, 2^48 - 1: each fills six bytes of the stored state.
 const MAX: u64 = Tokens::MAX.get();
@@ -12,7 +14,7 @@ const MAX: u64 = Tokens::MAX.get();
 /// What a rate without a unit is per.
 const SECOND_US: u128 = 1_000_000;
 
-/// The units of a period and their microseconds. `ms` stands before `s` and `m`, whose letters it ends and begins with.
+/// The units of a period and their microseconds.
 const PERIODS: [(&str, u128); 5] = [
     ("ms", 1000),
     ("s", SECOND_US),
@@ -56,14 +58,15 @@ impl Rate {
     /// assert_eq!(Rate::parse(b"10/30"), None);
     /// ```
     #[must_use]
+    #[inline]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let mut parts = text.splitn(2, |byte| *byte == b'/');
-        let (count, scale) = parse_number(parts.next()?)?;
-        let period_us = match parts.next() {
-            Some(period) => parse_period(period)?,
-            None => SECOND_US,
+        let (number, scale, rest) = parse_number(text)?;
+        let period_us = match rest {
+            [] => SECOND_US,
+            [b'/', period @ ..] => parse_period(period)?,
+            _ => return None,
         };
-        Self::new(count, period_us.checked_mul(scale)?)
+        Self::new(number, period_us.checked_mul(scale)?)
     }
 
     /// Tokens per period, in lowest terms: 1 to 2^48 - 1.
@@ -78,10 +81,14 @@ impl Rate {
         self.period_us.get()
     }
 
-    /// Whether the pair is what [`Rate::new`] would keep unchanged.
+    /// The rate of a pair that [`Rate::new`] would keep unchanged; `None` for any other.
+    #[inline]
     pub(crate) fn from_lowest_terms(count: u64, period_us: u64) -> Option<Self> {
-        Self::new(u128::from(count), u128::from(period_us))
-            .filter(|rate| rate.count() == count && rate.period_us() == period_us)
+        let rate = Self {
+            count: in_range(count.into())?,
+            period_us: in_range(period_us.into())?,
+        };
+        (greatest_common_divisor_64(count, period_us) == 1).then_some(rate)
     }
 
     /// The units of so many tokens, at most 2^96: one token is `period_us` units.
@@ -146,14 +153,16 @@ impl fmt::Display for Rate {
     }
 }
 
-/// A decimal number as an integer and the power of ten that it is to be divided by: `0.25` is (25, 100).
-fn parse_number(text: &[u8]) -> Option<(u128, u128)> {
-    let mut parts = text.splitn(2, |byte| *byte == b'.');
-    let whole = whole_number(parts.next()?)?;
-    let Some(decimals) = parts.next() else {
-        return Some((whole, 1));
+/// The decimal number that `text` begins with, as an integer and the power of ten that it is to be divided by, and what
+/// follows it: `0.25/s` is 25, 100 and `/s`.
+#[inline]
+fn parse_number(text: &[u8]) -> Option<(u128, u128, &[u8])> {
+    let (whole, rest) = leading_number(text)?;
+    let [b'.', decimals @ ..] = rest else {
+        return Some((whole, 1, rest));
     };
-    let scale = match decimals.len() {
+    let (fraction, rest) = leading_digits(decimals)?;
+    let scale = match decimals.len().checked_sub(rest.len())? {
         1 => 10,
         2 => 100,
         3 => 1000,
@@ -162,21 +171,18 @@ fn parse_number(text: &[u8]) -> Option<(u128, u128)> {
         6 => 1_000_000,
         _ => return None,
     };
-    Some((
-        whole.checked_mul(scale)?.checked_add(digits(decimals)?)?,
-        scale,
-    ))
+    let number = whole.checked_mul(scale)?.checked_add(fraction)?;
+    Some((number, scale, rest))
 }
 
 /// The microseconds of `[<n>]<unit>`.
 fn parse_period(text: &[u8]) -> Option<u128> {
-    let (n, unit_us) = PERIODS
-        .iter()
-        .find_map(|(unit, unit_us)| Some((text.strip_suffix(unit.as_bytes())?, *unit_us)))?;
-    match n {
-        [] => Some(unit_us),
-        n => whole_number(n)?.checked_mul(unit_us),
-    }
+    let (n, unit) = match text {
+        [b'0'..=b'9', ..] => leading_number(text)?,
+        _ => (1, text),
+    };
+    let (_, unit_us) = PERIODS.iter().find(|(name, _)| name.as_bytes() == unit)?;
+    n.checked_mul(*unit_us)
 }
 
 fn in_range(n: u128) -> Option<NonZero<u64>> {

@@ -65,6 +65,7 @@ impl State {
     /// When the bucket will be as new, in milliseconds since the Unix epoch, rounded up: the earliest deadline its key may
     /// have. At most 2^63 - 1, which is where Redis's own deadlines end.
     #[must_use]
+    #[inline]
     pub fn as_new_at_ms(&self) -> u64 {
         let empty_us = u128::from(self.updated.get())
             .saturating_add(self.policy.rate().us_to_give_back(self.used));
@@ -77,6 +78,7 @@ impl State {
     ///
     /// So it seldom moves from one request to the next, and what has not moved need not be written.
     #[must_use]
+    #[inline]
     pub fn deadline_ms(&self) -> u64 {
         let below_step = !u64::MAX.unbounded_shl(self.policy.deadline_step_bits());
         self.as_new_at_ms()
@@ -92,6 +94,7 @@ impl State {
     /// algorithm 'T' or 'L'   version '1'   used u128   updated_us u64   count u48   period_us u48   capacity u48
     /// ```
     #[must_use]
+    #[inline]
     pub fn encode(&self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         let rest = &mut bytes.as_mut_slice();
@@ -109,6 +112,7 @@ impl State {
     /// That is another length, letter or version, a rate that is zero or not in lowest terms, no capacity, or more used
     /// than [`Tokens::MAX`] tokens.
     #[must_use]
+    #[inline]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
         let rest = &mut bytes.as_slice();

@@ -38,24 +38,22 @@ impl Member {
     /// Asks for more, on top of what was asked before; whether there is room for all of it.
     fn ask(&mut self, cost: Tokens) -> bool {
         self.wanted = self.wanted.saturating_add(self.bucket.units(cost));
-        self.bucket.has_room_for(self.wanted)
+        self.bucket.used_with(self.wanted) <= self.bucket.full()
     }
 
     fn charge(&mut self, cost: Tokens) -> Decision {
-        let after = self.bucket.taking(cost);
-        let decision = self.bucket.grant(1, &after);
-        self.bucket = after;
+        let used = self.bucket.used_with(self.bucket.units(cost));
         self.concerned = true;
-        decision
+        self.bucket.grant(1, used)
     }
 
     /// One that would have passed answers as if asked with cost 0; one that denies, for all that was asked up to it.
     fn leave(&mut self, cost: Tokens) -> Decision {
         if self.ask(cost) {
-            return self.bucket.grant(1, &self.bucket);
+            return self.bucket.grant(1, self.bucket.used());
         }
         self.concerned = true;
-        self.bucket.denial(self.wanted)
+        self.bucket.denial(self.bucket.used_with(self.wanted))
     }
 
     /// What is to be stored of it: nothing if others denied and it did not.

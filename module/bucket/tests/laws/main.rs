@@ -67,9 +67,10 @@ impl Kept {
         request: Request,
         now_us: u64,
     ) -> Result<(Decision, Change), rl_bucket::DebtTooLarge> {
-        Bucket::open(self.state, algorithm, policy, UnixMicros::new(now_us))
-            .expect("the same algorithm")
-            .decide(request)
+        let mut bucket = Bucket::open(self.state, algorithm, policy, UnixMicros::new(now_us))
+            .expect("the same algorithm");
+        let decision = bucket.decide(request)?;
+        Ok((decision, bucket.change()))
     }
 
     fn take(&mut self, policy: Policy, cost: u64, now_us: u64) -> Decision {

@@ -115,8 +115,9 @@ proptest! {
         kept.ask(algorithm, policy, Request::Force(tokens(used)), NOON_US);
         let now_us = NOON_US.saturating_add_signed(moved_us);
         let request = Request::Cost(tokens(cost));
-        let peek = Bucket::stored(kept.state.unwrap(), UnixMicros::new(now_us)).decide(request).unwrap();
-        prop_assert_eq!(Ok(peek), kept.try_ask(algorithm, policy, request, now_us));
+        let mut peek = Bucket::stored(kept.state.unwrap(), UnixMicros::new(now_us));
+        let told = peek.decide(request).unwrap();
+        prop_assert_eq!(Ok((told, peek.change())), kept.try_ask(algorithm, policy, request, now_us));
     }
 
     /// The state of a live bucket with one byte changed is either refused or a bucket that answers without panic.
