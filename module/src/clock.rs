@@ -18,6 +18,7 @@ fn system_us() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| {
-            u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+            let whole_us = since.as_secs().saturating_mul(1_000_000);
+            whole_us.saturating_add(since.subsec_micros().into())
         })
 }

@@ -351,6 +351,7 @@ impl Call {
             call: self,
             name,
             key,
+            mode,
             found: None,
         })
     }
@@ -361,49 +362,54 @@ pub(crate) struct Key<'a> {
     call: &'a Call,
     name: *mut RedisModuleString,
     key: *mut RedisModuleKey,
-    /// The bucket in it, once it was looked for.
-    found: Option<State>,
+    mode: c_int,
+    /// The bucket in it and where its bytes are, once they were looked for.
+    found: Option<(State, *mut u8)>,
 }
 
 impl Key<'_> {
     /// The bucket in this key, if there is one.
     pub(crate) fn state(&mut self) -> Result<Option<State>, Error> {
-        if self.kind() != raw::REDISMODULE_KEYTYPE_EMPTY {
-            let bytes = self.text(State::LEN).ok_or(Error::WrongType)?;
-            self.found = Some(State::decode(bytes).ok_or(Error::WrongType)?);
-        }
-        Ok(self.found)
+        let Some(bytes) = self.bytes(State::LEN) else {
+            return self.is_empty().then_some(None).ok_or(Error::WrongType);
+        };
+        // SAFETY: there are as many bytes, and nothing changes them meanwhile.
+        let stored = unsafe { std::slice::from_raw_parts(bytes, State::LEN) };
+        let state = State::decode(stored).ok_or(Error::WrongType)?;
+        self.found = Some((state, bytes));
+        Ok(Some(state))
     }
 
     /// The string in this key, if it is one of this length that has a deadline.
     pub(crate) fn volatile_text(&self, len: usize) -> Option<&[u8]> {
-        let text = self.text(len)?;
-        // SAFETY: the key is open and holds a string: Redis 8.2 crashes when asked for the deadline of a missing one.
-        (unsafe { api!(RedisModule_GetExpire(self.key)) } != NO_EXPIRE).then_some(text)
+        let bytes = self.bytes(len)?;
+        // SAFETY: the key is open and holds a string: Redis 8.2 crashes when asked for the deadline of a missing one. There
+        // are as many bytes, and they stay until the key is changed, which no method does while they are borrowed.
+        unsafe {
+            let is_volatile = api!(RedisModule_GetExpire(self.key)) != NO_EXPIRE;
+            is_volatile.then(|| std::slice::from_raw_parts(bytes, len))
+        }
     }
 
-    /// The string in this key, if it is one of this length.
+    /// Where the string in this key is, if it is one of this length; to be written to only if it was opened for that.
     ///
     /// The length is asked for first: a look at the bytes of a string that is not stored raw changes how it is stored.
-    fn text(&self, len: usize) -> Option<&[u8]> {
-        if self.kind() != raw::REDISMODULE_KEYTYPE_STRING {
-            return None;
-        }
+    fn bytes(&self, len: usize) -> Option<*mut u8> {
         let mut found = 0;
-        // SAFETY: the key is open and holds a string, whose bytes stay where they are until it is changed: this type has
-        // no method that changes it while they are borrowed.
-        unsafe {
+        // SAFETY: the key is open, or null, which has no length. A value of another type has no bytes.
+        let bytes: *mut u8 = unsafe {
             if api!(RedisModule_ValueLength(self.key)) != len {
                 return None;
             }
-            let bytes = api!(RedisModule_StringDMA(self.key, &raw mut found, READ));
-            Some(std::slice::from_raw_parts(bytes.cast(), found))
-        }
+            api!(RedisModule_StringDMA(self.key, &raw mut found, self.mode)).cast()
+        };
+        (!bytes.is_null() && found == len).then_some(bytes)
     }
 
-    fn kind(&self) -> isize {
+    fn is_empty(&self) -> bool {
         // SAFETY: the key is open; null means that it is missing, and its type is then EMPTY.
-        unsafe { api!(RedisModule_KeyType(self.key)) as isize }
+        let kind = unsafe { api!(RedisModule_KeyType(self.key)) };
+        kind as isize == raw::REDISMODULE_KEYTYPE_EMPTY
     }
 
     /// Does what a decision wants done with the stored state, and tells replicas, the AOF, watchers and tracking clients.
@@ -421,19 +427,15 @@ impl Key<'_> {
     fn store(&mut self, state: &State) -> Result<(), Error> {
         let (bytes, deadline_ms) = (state.encode(), state.deadline_ms());
         self.send(Some((&bytes, deadline_ms)))?;
-        let mut len = 0;
-        // SAFETY: the key is open for writing and empty or a string, which is made one of our length unless it was found to
-        // be a bucket; as many bytes are copied into it.
+        let (stored, moves) = match self.found {
+            Some((found, stored)) => (stored, found.deadline_ms() != deadline_ms),
+            None => (self.make_room()?, true),
+        };
+        // SAFETY: the key is open for writing and holds a string of this length, whose bytes are still where they were:
+        // only the deadline, which is set after them, and this method change anything of it.
         unsafe {
-            if self.found.is_none() {
-                api!(RedisModule_StringTruncate(self.key, State::LEN));
-            }
-            let stored = api!(RedisModule_StringDMA(self.key, &raw mut len, WRITE));
-            ptr::copy_nonoverlapping(bytes.as_ptr(), stored.cast(), len.min(State::LEN));
-            if self
-                .found
-                .is_none_or(|found| found.deadline_ms() != deadline_ms)
-            {
+            ptr::copy_nonoverlapping(bytes.as_ptr(), stored, State::LEN);
+            if moves {
                 api!(RedisModule_SetAbsExpire(
                     self.key,
                     deadline_ms.cast_signed()
@@ -445,6 +447,13 @@ impl Key<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Makes the key a string of a bucket's length, and says where its bytes are.
+    fn make_room(&self) -> Result<*mut u8, Error> {
+        // SAFETY: the key is open for writing and empty or a string.
+        unsafe { api!(RedisModule_StringTruncate(self.key, State::LEN)) };
+        self.bytes(State::LEN).ok_or(Error::Internal)
     }
 
     fn remove(&mut self) -> Result<(), Error> {
@@ -464,22 +473,27 @@ impl Key<'_> {
     fn send(&self, held: Option<(&[u8; State::LEN], u64)>) -> Result<(), Error> {
         let ctx = self.call.context.0;
         let (set, del, pxat) = (c"SET".as_ptr(), c"DEL".as_ptr(), c"PXAT".as_ptr());
+        let mut digits = itoa::Buffer::new();
         // SAFETY: the context is alive; the format of a command is that of the arguments after it.
         let sent = unsafe {
             match held {
                 // It goes nowhere, whatever it says.
                 _ if !listeners::are_there() => api!(RedisModule_ReplicateVerbatim(ctx)),
                 None => api!(RedisModule_Replicate(ctx, del, c"s".as_ptr(), self.name)),
-                Some((bytes, deadline_ms)) => api!(RedisModule_Replicate(
-                    ctx,
-                    set,
-                    c"sbcl".as_ptr(),
-                    self.name,
-                    bytes.as_ptr().cast::<c_char>(),
-                    State::LEN,
-                    pxat,
-                    deadline_ms.cast_signed() as c_longlong,
-                )),
+                Some((bytes, deadline_ms)) => {
+                    let deadline = digits.format(deadline_ms);
+                    api!(RedisModule_Replicate(
+                        ctx,
+                        set,
+                        c"sbcb".as_ptr(),
+                        self.name,
+                        bytes.as_ptr().cast::<c_char>(),
+                        State::LEN,
+                        pxat,
+                        deadline.as_ptr().cast::<c_char>(),
+                        deadline.len(),
+                    ))
+                }
             }
         };
         if sent == OK {
