@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn wrong_flags_and_values_exit_with_2_and_help_with_0() {
-        let wrong: [&[&str]; 27] = [
+        let wrong: &[&[&str]] = &[
             &["-nope"],
             &["-rate"],
             &["-rate=0"],
@@ -153,6 +153,10 @@ mod tests {
             &["-deny-status=500"],
             &["-deny-status=teapot"],
             &["-cors-origins=app.example"],
+            &["-max-connections=0"],
+            &["-max-connections=+1"],
+            &["-header-timeout=0s"],
+            &["-drain-delay=0"],
             &["stray"],
             &["--", "-rate=5"],
         ];
@@ -179,6 +183,8 @@ mod tests {
             ("10/s", 20)
         );
         assert_eq!(config.redis.deadline, Duration::from_millis(100));
+        assert_eq!(config.serving.max_connections, 10_000);
+        assert_eq!(config.serving.drain_delay, Duration::ZERO);
     }
 
     #[test]

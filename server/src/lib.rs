@@ -13,10 +13,12 @@
 //! and environment, whose request it is, the caller's key, the response from the decision.
 
 mod accept;
+mod activity;
 mod body;
 mod caller;
 mod client_address;
 mod config;
+mod connection;
 mod cors;
 mod error;
 mod headers;
@@ -26,11 +28,15 @@ mod problem;
 mod query;
 mod response;
 mod routes;
+mod serving;
+mod shutdown;
 
 pub use client_address::{ClientIpHeader, Networks, Proxies};
 pub use config::{AnswerFlags, CallerFlags, Config, PolicyFlags, RedisFlags, ServingFlags};
 pub use cors::Origins;
 pub use error::Unavailable;
 pub use limiter::{Answer, Asked, Limiter, RedisAddress};
-pub use listener::{listen, serve};
+pub use listener::listen;
 pub use routes::router;
+pub use serving::serve;
+pub use shutdown::Shutdown;

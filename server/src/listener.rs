@@ -1,19 +1,10 @@
-//! The socket, and serving until told to stop.
+//! The socket.
 
-use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::time::Duration;
 
-use axum::Router;
-use axum::serve::ListenerExt;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tracing::warn;
-
-/// How long requests in flight may take to finish once the server is told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// Connections that may wait to be accepted; the kernel's own limit is lower on most machines.
 const BACKLOG: i32 = 4096;
@@ -63,33 +54,4 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
-}
-
-/// Serves until `shutdown`, then finishes what is in flight, for ten seconds at most.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) {
-    let (tell, told) = oneshot::channel();
-    let shutdown = async move {
-        shutdown.await;
-        let _ = tell.send(());
-    };
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            warn!("TCP_NODELAY: {error}");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let overdue = async {
-        if told.await.is_ok() {
-            tokio::time::sleep(DRAIN).await;
-        }
-    };
-    tokio::select! {
-        // What fails on one connection ends that connection: this never ends in an error.
-        _ = axum::serve(listener, service).with_graceful_shutdown(shutdown) => {}
-        () = overdue => warn!("connections still open after {DRAIN:?} are cut"),
-    }
 }

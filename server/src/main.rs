@@ -3,8 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use rl_server::{Config, Limiter, listen, router, serve};
-use tokio::signal::unix::{SignalKind, signal};
+use rl_server::{Config, Limiter, Shutdown, listen, router, serve};
 use tracing::{error, info};
 
 #[tokio::main]
@@ -23,19 +22,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> io::Result<()> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
+    let shutdown = Shutdown::on_signal(&config.serving)?;
     let policy = config.policy.policy().ok_or(io::ErrorKind::InvalidInput)?;
     let listener = listen(&config.serving.addr)?;
     info!("listening on {}", listener.local_addr()?);
     let limiter = Limiter::new(&config.redis).map_err(io::Error::other)?;
     let router = router(limiter, policy, &config.caller, config.answers);
-    serve(listener, router, async move {
-        tokio::select! {
-            _ = terminated.recv() => info!("SIGTERM: finishing what is in flight"),
-            _ = interrupted.recv() => info!("Ctrl-C: finishing what is in flight"),
-        }
-    })
-    .await;
+    serve(listener, router, &config.serving, shutdown).await;
     Ok(())
 }

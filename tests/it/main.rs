@@ -26,6 +26,7 @@
 //! - `headers`: what answers say in headers and bodies: numbers, problems, CORS
 //! - `questions`: what programs ask on behalf of others: key, cost, rate, burst
 //! - `proxies`: behind a real nginx, README's, and behind two in a row
+//! - `serving`: connections: time-outs, bounds, how many, the end
 //! - `outage`: Redis gone, stopped, back, or without the module
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
@@ -59,5 +60,6 @@ mod replication;
 mod run;
 mod sentinel;
 mod server;
+mod serving;
 mod throttle;
 mod token;

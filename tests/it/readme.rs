@@ -98,9 +98,12 @@ fn readme_names_every_flag_with_its_variable_and_default() {
         .expect("built");
     let help = String::from_utf8(output.stdout).expect("UTF-8");
     let mut flags = 0;
-    for line in help.lines().filter(|line| line.contains("[env: ")) {
+    // What help says of a flag may stand on its line or below it.
+    let entries = help.split("  --").skip(1);
+    for entry in entries.filter(|entry| entry.contains("[env: ")) {
         let between = |from: &str, to: &str| {
-            line.split_once(from)
+            entry
+                .split_once(from)
                 .and_then(|(_, rest)| rest.split(to).next())
                 .expect("help's form")
         };
@@ -110,7 +113,7 @@ fn readme_names_every_flag_with_its_variable_and_default() {
         };
         let row = format!(
             "| `-{}` | `{}` | {default} |",
-            between("--", " ").split('[').next().expect("a name"),
+            between("", " ").split('[').next().expect("a name"),
             between("[env: ", "]").trim_end_matches('=')
         );
         assert!(readme.contains(&row), "not in README: {row}");

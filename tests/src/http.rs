@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use nix::sys::signal::Signal;
@@ -17,6 +18,8 @@ use crate::{PATIENCE, artifacts};
 pub struct HttpServer {
     process: Process,
     port: u16,
+    /// Its lines that nobody has waited for.
+    log: Mutex<Receiver<String>>,
 }
 
 impl HttpServer {
@@ -29,19 +32,19 @@ impl HttpServer {
     /// As [`HttpServer::start`] with this `-addr`, which should have port 0: the port is read from its log.
     #[must_use]
     pub fn start_at(addr: &str, flags: &[&str]) -> Self {
-        let (server, log) = Self::launch(addr, flags);
-        while !next_line(&log).contains("connected to Redis") {}
+        let server = Self::launch(addr, flags);
+        server.wait_for_log("connected to Redis");
         server
     }
 
     /// Starts it while there is no Redis.
     #[must_use]
     pub fn start_alone(flags: &[&str]) -> Self {
-        Self::launch("127.0.0.1:0", flags).0
+        Self::launch("127.0.0.1:0", flags)
     }
 
     /// Its deadline is one that no busy machine misses, unless the flags say another.
-    fn launch(addr: &str, flags: &[&str]) -> (Self, Receiver<String>) {
+    fn launch(addr: &str, flags: &[&str]) -> Self {
         let mut child = Command::new(&artifacts().server)
             .args(["-addr", addr, "-deadline", "600s"])
             .args(flags)
@@ -56,13 +59,32 @@ impl HttpServer {
                 .map_while(Result::ok)
                 .for_each(|line| _ = tell.send(line));
         });
-        let process = Process::from(child);
-        let port = loop {
-            if let Some((_, addr)) = next_line(&log).split_once("listening on ") {
-                break addr.parse::<SocketAddr>().expect("an address").port();
-            }
+        let mut server = Self {
+            process: Process::from(child),
+            port: 0,
+            log: Mutex::new(log),
         };
-        (Self { process, port }, log)
+        let line = server.wait_for_log("listening on ");
+        let (_, addr) = line.split_once("listening on ").expect("as waited for");
+        let addr = addr.split('"').next().and_then(|addr| addr.parse().ok());
+        server.port = addr
+            .map(|addr: SocketAddr| addr.port())
+            .expect("an address");
+        server
+    }
+
+    /// Waits for a line of its log that contains `text`, after those that were waited for already.
+    ///
+    /// # Panics
+    ///
+    /// If none comes.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok());
+        let mut lines = lines.skip_while(|line| !line.contains(text));
+        lines
+            .next()
+            .unwrap_or_else(|| panic!("rl-server does not log {text:?}"))
     }
 
     /// The port it listens on.
@@ -83,6 +105,28 @@ impl HttpServer {
         get(&mut self.connect(), path)
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Bytes of memory that it holds: its resident set.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        kibibytes
+            .map(|kibibytes: usize| kibibytes * 1024)
+            .expect("VmRSS")
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
@@ -92,11 +136,6 @@ impl HttpServer {
     pub fn exit_code(&mut self) -> Option<i32> {
         self.process.wait().code()
     }
-}
-
-fn next_line(log: &Receiver<String>) -> String {
-    log.recv_timeout(PATIENCE)
-        .expect("rl-server logs that it listens, and that it is connected")
 }
 
 /// A connection that gives up after [`PATIENCE`].

@@ -21,13 +21,31 @@ pub(super) fn deny_status(text: &str) -> Result<StatusCode, &'static str> {
     status.ok_or("expected a status from 400 to 499")
 }
 
+pub(super) fn count(text: &str) -> Result<usize, &'static str> {
+    Some(text)
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse::<u32>().ok()?.try_into().ok())
+        .filter(|count| *count > 0)
+        .ok_or("expected a whole number from 1 to 4294967295")
+}
+
 pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit());
-    let (number, unit) = text.split_at(unit_at.unwrap_or(text.len()));
-    let number: Option<u32> = number.parse().ok();
-    match (number, unit) {
-        (Some(ms @ 1..), "ms") => Ok(Duration::from_millis(ms.into())),
-        (Some(s @ 1..), "s") => Ok(Duration::from_secs(s.into())),
-        _ => Err("expected a whole number from 1 on with its unit, such as 50ms or 2s"),
+    with_unit(text)
+        .filter(|duration| !duration.is_zero())
+        .ok_or("expected a whole number from 1 on with its unit, such as 50ms or 2s")
+}
+
+pub(super) fn duration_or_zero(text: &str) -> Result<Duration, &'static str> {
+    with_unit(text).ok_or("expected a whole number with its unit, such as 0s or 50ms")
+}
+
+fn with_unit(text: &str) -> Option<Duration> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u32 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number.into())),
+        "s" => Some(Duration::from_secs(number.into())),
+        _ => None,
     }
 }

@@ -1,0 +1,193 @@
+//! Serving until told to stop: accepts connections, holds as many as it may, and lets them finish.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, warn};
+
+use crate::activity::Activity;
+use crate::config::ServingFlags;
+use crate::connection::Http;
+use crate::shutdown::Shutdown;
+
+/// Open files that are no connection of a client: the listeners, Redis, the log, the runtime's own.
+const OTHER_FILES: u64 = 64;
+
+/// How long to wait after the machine had no means for a connection, and between looks for one that has become idle.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long the log is silent about a trouble that it has told.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Serves until `shutdown`, then finishes what is in flight, until its deadline.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    flags: &ServingFlags,
+    mut shutdown: Shutdown,
+) {
+    let mut connections = Connections::new(routes, flags, shutdown.clone());
+    let deadline = tokio::select! {
+        deadline = shutdown.stopping() => deadline,
+        never = connections.accept_from(&listener) => never,
+    };
+    drop(listener);
+    connections.finish(deadline).await;
+}
+
+/// The open connections, at most so many of them.
+struct Connections {
+    http: Arc<Http>,
+    most: usize,
+    shutdown: Shutdown,
+    tasks: JoinSet<()>,
+    /// Those that may be closed to make room.
+    open: HashMap<Id, (AbortHandle, Arc<Activity>)>,
+    told: Option<Instant>,
+}
+
+impl Connections {
+    fn new(routes: Router, flags: &ServingFlags, shutdown: Shutdown) -> Self {
+        Self {
+            http: Arc::new(Http::new(routes, flags)),
+            most: allowed_by_open_files(flags.max_connections),
+            shutdown,
+            tasks: JoinSet::new(),
+            open: HashMap::new(),
+            told: None,
+        }
+    }
+
+    async fn accept_from(&mut self, listener: &TcpListener) -> ! {
+        loop {
+            match self.next(listener).await {
+                Ok(accepted) => {
+                    self.make_room().await;
+                    self.open(accepted);
+                }
+                Err(error) if is_of_that_connection(&error) => {}
+                // Out of files or memory: one connection less helps, and trying on at once does not.
+                Err(error) => {
+                    self.warn_seldom(&format!("cannot accept a connection: {error}"));
+                    self.have_one_less().await;
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => return accepted,
+                Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+            }
+        }
+    }
+
+    /// If there are as many as may be, one must go; while none is idle the new one waits, and behind it those that the kernel holds.
+    async fn make_room(&mut self) {
+        while self.tasks.len() >= self.most {
+            self.warn_seldom("as many connections as -max-connections allows");
+            self.have_one_less().await;
+        }
+    }
+
+    /// Waits a little for a connection to end, and closes the one that has been idle for longest.
+    async fn have_one_less(&mut self) {
+        if let Some(ended) = self.tasks.try_join_next_with_id() {
+            return self.forget(ended);
+        }
+        self.close_the_longest_idle();
+        tokio::select! {
+            Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+            () = sleep(PAUSE) => {}
+        }
+    }
+
+    fn close_the_longest_idle(&mut self) {
+        let idle = self
+            .open
+            .iter()
+            .filter_map(|(id, (_, activity))| Some((activity.quiet_since()?, *id)));
+        let Some((_, id)) = idle.min_by_key(|(since, _)| *since) else {
+            return;
+        };
+        if let Some((task, _)) = self.open.remove(&id) {
+            task.abort();
+        }
+    }
+
+    fn open(&mut self, (stream, peer): (TcpStream, SocketAddr)) {
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!("{peer}: TCP_NODELAY: {error}");
+        }
+        let activity = Arc::new(Activity::new());
+        let http = self.http.clone();
+        let task =
+            self.tasks
+                .spawn(http.serve((stream, peer), activity.clone(), self.shutdown.clone()));
+        self.open.insert(task.id(), (task, activity));
+    }
+
+    fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+        self.open.remove(&id);
+    }
+
+    async fn finish(mut self, deadline: Instant) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout_at(deadline, all).await.is_err() {
+            warn!(
+                "{} connections are cut: they did not finish in time",
+                self.tasks.len()
+            );
+        }
+    }
+
+    /// At most once in a while, since whoever opens connections could otherwise fill the log.
+    fn warn_seldom(&mut self, trouble: &str) {
+        if self.told.is_none_or(|told| told.elapsed() > SILENCE) {
+            warn!("{trouble}");
+            self.told = Some(Instant::now());
+        }
+    }
+}
+
+/// Whether the client alone is to blame: its connection was gone before it was accepted.
+fn is_of_that_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+/// Raises the limit of open files to what so many connections need, as far as it may be; gives how many it allows.
+fn allowed_by_open_files(connections: usize) -> usize {
+    let wanted = u64::try_from(connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_FILES);
+    let Ok((mut soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return connections;
+    };
+    if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_ok() {
+        soft = wanted.min(hard);
+    }
+    let allowed = usize::try_from(soft.saturating_sub(OTHER_FILES))
+        .unwrap_or(usize::MAX)
+        .max(1);
+    if allowed < connections {
+        warn!(
+            "{allowed} connections at a time and not {connections}: no more than {soft} files may be open"
+        );
+    }
+    allowed.min(connections)
+}

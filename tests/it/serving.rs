@@ -1,0 +1,313 @@
+//! Connections that ask nothing, too much or too slowly.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rl_tests::{HttpServer, PATIENCE, RedisServer, eventually, get, send};
+
+/// Longer than any test waits.
+const NEVER: &str = "600s";
+
+fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
+    let redis = RedisServer::start();
+    let flags = [
+        &[
+            "-redis",
+            &redis.url(),
+            "-rate",
+            "1000000",
+            "-burst",
+            "1000000",
+        ],
+        flags,
+    ];
+    let http = HttpServer::start(&flags.concat());
+    (redis, http)
+}
+
+/// Reads to the end of a connection; what came before it.
+fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    match stream.read_to_end(&mut read) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+        _ => String::from_utf8_lossy(&read).into_owned(),
+    }
+}
+
+/// A connection that has been answered once.
+fn connect_and_ask(http: &HttpServer) -> TcpStream {
+    let mut stream = http.connect();
+    assert_eq!(get(&mut stream, "/token").status, 200);
+    stream
+}
+
+/// Holds requests in flight: Redis answers no write until the pause ends.
+fn hold_requests(redis: &RedisServer, http: &HttpServer, count: usize) -> Vec<TcpStream> {
+    let mut redis = redis.connect();
+    redis.value("CLIENT PAUSE 600000 WRITE");
+    let held = (0..count).map(|n| {
+        let mut stream = http.connect();
+        let request = format!("GET /token HTTP/1.1\r\nHost: held{n}\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        stream
+    });
+    let held = held.collect();
+    eventually("the requests to be held", || {
+        let clients: String = redis.line("CLIENT LIST");
+        let mut ours = clients.lines().filter(|line| line.contains("cmd=rl.token"));
+        ours.any(|line| line.contains("flags=b")).then_some(())
+    });
+    held
+}
+
+#[test]
+fn a_new_connection_that_does_not_ask_in_time_is_closed_and_one_that_did_may_be_idle() {
+    let (_redis, http) = start(&["-header-timeout", "3s", "-idle-timeout", NEVER]);
+    let mut asked = connect_and_ask(&http);
+    let mut silent = http.connect();
+    let mut half = http.connect();
+    half.write_all(b"GET /token HTTP/1.1\r\nHost: te")
+        .expect("sent");
+    assert_eq!(read_to_end(&mut silent), "");
+    assert_eq!(read_to_end(&mut half), "");
+    assert_eq!(get(&mut asked, "/token").status, 200);
+}
+
+#[test]
+fn a_head_that_comes_byte_by_byte_does_not_hold_a_connection() {
+    let (_redis, http) = start(&["-header-timeout", "300ms"]);
+    let mut slow = http.connect();
+    let head = format!("GET /token HTTP/1.1\r\nX: {}", "x".repeat(10_000));
+    let mut bytes = head.bytes();
+    let closed = bytes.find_map(|byte| {
+        thread::sleep(Duration::from_millis(20));
+        slow.write_all(&[byte]).err()
+    });
+    assert!(closed.is_some(), "it was held for as long as bytes came");
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_both_versions_of_http() {
+    let (_redis, http) = start(&["-idle-timeout", "300ms"]);
+    assert_eq!(read_to_end(&mut connect_and_ask(&http)), "");
+    let mut http2 = http.connect();
+    http2.write_all(&http2_request("/token")).expect("sent");
+    let frames = read_to_end(&mut http2);
+    assert!(frames.contains("Request allowed"), "{frames}");
+}
+
+/// The client's preface, its settings and one GET, as RFC 9113 and 7541 have them: names and values from the static table.
+fn http2_request(path: &str) -> Vec<u8> {
+    let path_length = u8::try_from(path.len()).expect("short");
+    let (get, http, authority) = (0x82, 0x86, 0x41);
+    let mut head = vec![get, http, 0x04, path_length];
+    head.extend(path.bytes());
+    head.extend([authority, 1, b'a']);
+    let length = u8::try_from(head.len()).expect("short");
+    let (end_stream, end_headers) = (0x1, 0x4);
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let headers = [0, 0, length, 1, end_stream | end_headers, 0, 0, 0, 1];
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &settings[..],
+        &headers,
+        &head,
+    ]
+    .concat()
+}
+
+#[test]
+fn http_2_is_served_in_the_clear() {
+    let (_redis, http) = start(&[]);
+    let url = format!("http://127.0.0.1:{}/token", http.port());
+    let output = Command::new("curl")
+        .args([
+            "-sS",
+            "--http2-prior-knowledge",
+            "-w",
+            " %{http_version}",
+            &url,
+        ])
+        .output()
+        .expect("curl runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.starts_with(r#"{"allowed":true,"ip":"127.0.0.1","#),
+        "{output:?}"
+    );
+    assert!(text.ends_with("} 2"), "{text}");
+}
+
+#[test]
+fn a_head_has_bounds() {
+    let (_redis, http) = start(&[]);
+    let long = format!("X: {}\r\n", "x".repeat(17_000));
+    let many = "X: x\r\n".repeat(101);
+    for surplus in [long, many] {
+        let request = format!("GET /token HTTP/1.1\r\nHost: test\r\n{surplus}\r\n");
+        let mut stream = http.connect();
+        assert_eq!(send(&mut stream, &request).status, 431);
+        assert_eq!(read_to_end(&mut stream), "");
+    }
+    let fits = format!("GET /token HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(10_000));
+    assert_eq!(send(&mut http.connect(), &fits).status, 200);
+}
+
+#[test]
+fn a_client_that_reads_no_answers_is_cut() {
+    let (_redis, http) = start(&["-idle-timeout", "500ms"]);
+    let mut stream = http.connect();
+    stream
+        .set_write_timeout(Some(PATIENCE))
+        .expect("a time-out");
+    let requests = "GET /livez HTTP/1.1\r\nHost: test\r\n\r\n".repeat(1000);
+    let cut = std::iter::repeat_with(|| stream.write_all(requests.as_bytes()).err());
+    let error = cut.take(100_000).flatten().next().expect("an end of it");
+    assert_ne!(error.kind(), ErrorKind::WouldBlock, "it was held");
+}
+
+#[test]
+fn a_further_connection_takes_the_place_of_the_one_idle_for_longest() {
+    let (_redis, http) = start(&["-max-connections", "3", "-header-timeout", NEVER]);
+    let mut first = connect_and_ask(&http);
+    let mut silent = http.connect();
+    let mut third = connect_and_ask(&http);
+    assert_eq!(get(&mut first, "/token").status, 200);
+    let mut fourth = connect_and_ask(&http);
+    assert_eq!(read_to_end(&mut silent), "");
+    for stream in [&mut first, &mut third, &mut fourth] {
+        assert_eq!(get(stream, "/token").status, 200);
+    }
+    http.wait_for_log("as many connections as -max-connections allows");
+}
+
+#[test]
+fn a_request_in_flight_makes_no_room_and_a_further_connection_waits() {
+    let (redis, http) = start(&["-max-connections", "2"]);
+    let held = hold_requests(&redis, &http, 2);
+    let mut waiting = http.connect();
+    waiting
+        .write_all(b"GET /token HTTP/1.1\r\nHost: test\r\n\r\n")
+        .expect("sent");
+    http.wait_for_log("as many connections as -max-connections allows");
+    redis.connect().value("CLIENT UNPAUSE");
+    for mut stream in held.into_iter().chain([waiting]) {
+        assert_eq!(send(&mut stream, "").status, 200);
+    }
+}
+
+/// The limit is a number that no file may have: the lowest that is free.
+fn allow_no_further_file(http: &HttpServer) {
+    let is_open =
+        |number: &u32| fs::exists(format!("/proc/{}/fd/{number}", http.id())).expect("it runs");
+    let lowest = (0..)
+        .find(|number| !is_open(number))
+        .expect("not all are open");
+    let status = Command::new("prlimit")
+        .args([
+            "--pid",
+            &http.id().to_string(),
+            &format!("--nofile={lowest}:"),
+        ])
+        .status();
+    assert!(status.is_ok_and(|status| status.success()));
+}
+
+/// One more than need to: the server must have a file for a connection before it can see whether one waits.
+#[test]
+fn out_of_files_the_idle_make_room() {
+    let (_redis, http) = start(&["-header-timeout", NEVER]);
+    let mut idle: Vec<_> = (0..3).map(|_| connect_and_ask(&http)).collect();
+    allow_no_further_file(&http);
+    let mut further: Vec<_> = (0..2).map(|_| connect_and_ask(&http)).collect();
+    for stream in &mut idle {
+        assert_eq!(read_to_end(stream), "");
+    }
+    for stream in &mut further {
+        assert_eq!(get(stream, "/token").status, 200);
+    }
+    http.wait_for_log("cannot accept a connection: ");
+}
+
+/// Seconds that the server has computed.
+fn cpu_seconds(http: &HttpServer) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", http.id())).expect("it runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+    let ticks = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<f64>());
+    ticks.map(|ticks| ticks.expect("a number")).sum::<f64>() / 100.0
+}
+
+#[test]
+fn out_of_files_with_none_idle_it_neither_ends_nor_spins() {
+    let (redis, http) = start(&[]);
+    let held = hold_requests(&redis, &http, 2);
+    allow_no_further_file(&http);
+    let mut waiting = http.connect();
+    waiting
+        .write_all(b"GET /token HTTP/1.1\r\nHost: test\r\n\r\n")
+        .expect("sent");
+    http.wait_for_log("cannot accept a connection: ");
+    let before = cpu_seconds(&http);
+    thread::sleep(Duration::from_secs(2));
+    let computed = cpu_seconds(&http) - before;
+    assert!(computed < 1.0, "{computed} s");
+    redis.connect().value("CLIENT UNPAUSE");
+    for mut stream in held.into_iter().chain([waiting]) {
+        assert_eq!(send(&mut stream, "").status, 200);
+    }
+}
+
+#[test]
+fn connections_that_ask_nothing_do_not_hold_the_end() {
+    let flags = [
+        "-header-timeout",
+        NEVER,
+        "-idle-timeout",
+        NEVER,
+        "-drain-deadline",
+        NEVER,
+    ];
+    let (_redis, mut http) = start(&flags);
+    let _idle = connect_and_ask(&http);
+    let (_silent, mut half, mut http2) = (http.connect(), http.connect(), http.connect());
+    half.write_all(b"GET /token HTTP/1.1\r\nHost: te")
+        .expect("sent");
+    http2.write_all(&http2_request("/token")).expect("sent");
+    http2.read_exact(&mut [0; 9]).expect("its settings");
+    http.signal(Signal::SIGTERM);
+    assert_eq!(http.exit_code(), Some(0));
+}
+
+#[test]
+fn what_takes_longer_than_the_drain_deadline_is_cut() {
+    let (redis, mut http) = start(&["-drain-deadline", "300ms"]);
+    let mut held = hold_requests(&redis, &http, 1);
+    http.signal(Signal::SIGTERM);
+    assert_eq!(read_to_end(&mut held[0]), "");
+    http.wait_for_log("1 connections are cut");
+    assert_eq!(http.exit_code(), Some(0));
+}
+
+#[test]
+fn during_the_drain_delay_it_serves_on() {
+    let (_redis, http) = start(&["-drain-delay", NEVER]);
+    http.signal(Signal::SIGTERM);
+    http.wait_for_log("SIGTERM");
+    connect_and_ask(&http);
+}
+
+#[test]
+fn after_the_drain_delay_it_ends() {
+    let (_redis, mut http) = start(&["-drain-delay", "300ms"]);
+    http.signal(Signal::SIGTERM);
+    assert_eq!(http.exit_code(), Some(0));
+}
