@@ -1,0 +1,71 @@
+//! The module with a bug, to see that a test finds it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{artifacts, project};
+
+/// A bug that is made by a change of the source.
+#[derive(Clone, Copy, Debug)]
+pub struct Bug {
+    /// The name of its build.
+    pub name: &'static str,
+    /// The source, below `module`.
+    pub file: &'static str,
+    /// What is there once, and what is there instead.
+    pub change: [&'static str; 2],
+}
+
+impl Bug {
+    /// The module with this bug alone, built from a copy beside the release build. One bug is built at a time.
+    ///
+    /// # Panics
+    ///
+    /// If the source no longer has what is to be changed, or does not build then.
+    #[must_use]
+    pub fn build(&self) -> PathBuf {
+        let release = artifacts().module.parent().expect("a directory");
+        let all = release.with_file_name("planted");
+        let copy = all.join(self.name);
+        copy_project(&copy);
+        self.plant(&copy.join("module").join(self.file));
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "rl-module", "--target-dir"])
+            .arg(all.join("target"))
+            .current_dir(&copy)
+            .status();
+        assert!(
+            built.is_ok_and(|status| status.success()),
+            "{self:?} does not build"
+        );
+        let module = copy.join("librl.so");
+        fs::copy(all.join("target/debug/librl.so"), &module).expect("a copy");
+        module
+    }
+
+    fn plant(&self, path: &Path) {
+        let source = fs::read_to_string(path).expect("a source");
+        let [before, after] = self.change;
+        assert_eq!(source.matches(before).count(), 1, "{self:?}");
+        fs::write(path, source.replace(before, after)).expect("written");
+    }
+}
+
+/// The module is copied; the rest of the workspace is only to be there.
+fn copy_project(copy: &Path) {
+    let _ = fs::remove_dir_all(copy);
+    fs::create_dir_all(copy).expect("a directory");
+    let project = project().canonicalize().expect("the project");
+    for rest in ["server", "tests"] {
+        symlink(project.join(rest), copy.join(rest)).expect("a link");
+    }
+    for own in ["Cargo.toml", "Cargo.lock", "module"] {
+        let copied = Command::new("cp")
+            .args(["-r", "--preserve=timestamps"])
+            .args([project.join(own), copy.join(own)])
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()), "{own}");
+    }
+}
