@@ -31,6 +31,54 @@ fn a_history_with_a_clock_that_steps_keeps_the_promises() {
     assert!(history.calls() > 3000, "{}", history.calls());
 }
 
+/// From an AOF and from an RDB. A bucket that has become as new meanwhile is gone.
+#[test]
+fn a_server_that_loads_after_an_hour_of_downtime_refills_by_exactly_an_hour() {
+    for aof in ["yes", "no"] {
+        let Some(mut clock) = FakedClock::new(0) else {
+            return;
+        };
+        let server = clock.start(&["--appendonly", aof, "--appendfsync", "always"]);
+        let mut redis = server.connect();
+        redis.limit("RL.TOKEN short 100/h 50 COST 50");
+        let all = Seen::call(&mut redis, "RL.TOKEN k 7/h 50 COST 50");
+        if aof == "no" {
+            redis.value("SAVE");
+        }
+        server.kill();
+        clock.set(HOUR_US);
+        clock.restart(&server);
+        let mut redis = server.connect();
+        assert_eq!(redis.line::<i64>("EXISTS short"), 0);
+        let most = Seen::call(&mut redis, "RL.TOKEN k 7/h 50 COST 50 PARTIAL");
+        most.assert_took(most.told[0].into(), &all);
+        assert!(most.told[0] >= 7, "{most:?}");
+        // What the machine took on top of the hour.
+        let down_us = most.updated_us() - all.updated_us();
+        assert_eq!(most.told[0], 7 * down_us / HOUR_US);
+    }
+}
+
+#[test]
+fn a_history_with_an_hour_of_downtime_keeps_the_promises() {
+    let Some(mut clock) = FakedClock::new(0) else {
+        return;
+    };
+    let server = clock.start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let wait = || wait_for_calls(&KEYS, 30, |_| Some(server.connect()));
+    let history = History::of(&server, &KEYS, || {
+        for hours in 1..4 {
+            wait();
+            server.kill();
+            clock.set(hours * HOUR_US);
+            clock.restart(&server);
+        }
+        wait();
+    });
+    history.check();
+    assert!(history.calls() > 900, "{}", history.calls());
+}
+
 /// A call on key `k`, what it left there, and the server's clock before and after it, which is the same from Redis 7.2 on.
 #[derive(Debug)]
 struct Seen {

@@ -1,6 +1,11 @@
+use std::fs;
 use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rl_tests::{Bug, History, RedisServer, Setup, wait_for_calls};
+use rl_tests::{Bug, History, Redis, RedisServer, Setup, artifacts, eventually, wait_for_calls};
+
+use crate::persistence::{growing_aof, rewrite_aof};
+use crate::replication::{drop_links, wait_for_link};
 
 const KEYS: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
@@ -30,6 +35,126 @@ fn through_kills(server: &RedisServer) -> History {
 #[test]
 fn a_history_with_kills_and_restarts_keeps_the_promises() {
     let history = through_kills(&RedisServer::start_with(&AOF));
+    history.check();
+    assert!(history.calls() > 1500, "{}", history.calls());
+}
+
+/// The last bytes that were written are not there.
+fn truncate_aof(server: &RedisServer) {
+    let path = growing_aof(server);
+    let aof = fs::read(&path).expect("a file");
+    fs::write(&path, &aof[..aof.len() - 20]).expect("written");
+}
+
+#[test]
+fn a_history_with_rewritten_and_truncated_aofs_keeps_the_promises() {
+    for preamble in ["yes", "no"] {
+        let args = [&AOF[..], &["--aof-use-rdb-preamble", preamble]].concat();
+        let server = RedisServer::start_with(&args);
+        let wait = || wait_for_calls(&KEYS, 30, |_| Some(server.connect()));
+        let history = History::of(&server, &KEYS, || {
+            for _ in 0..2 {
+                wait();
+                rewrite_aof(&mut server.connect());
+                wait();
+                server.kill();
+                truncate_aof(&server);
+                server.restart();
+            }
+            wait();
+        });
+        history.check();
+        assert!(history.calls() > 1000, "{}", history.calls());
+    }
+}
+
+#[test]
+fn a_history_with_a_server_that_loads_without_the_module_for_a_while_keeps_the_promises() {
+    let server = RedisServer::start();
+    let wait = || wait_for_calls(&KEYS, 30, |_| Some(server.connect()));
+    let module = artifacts().module.display();
+    let history = History::of(&server, &KEYS, || {
+        let mut redis = server.connect();
+        for _ in 0..3 {
+            wait();
+            redis.value("MODULE UNLOAD rl");
+            redis.value("DEBUG RELOAD");
+            redis.value(&format!("MODULE LOAD {module}"));
+        }
+        wait();
+    });
+    history.check();
+    assert!(history.calls() > 900, "{}", history.calls());
+}
+
+#[test]
+fn a_history_with_no_memory_left_for_a_while_keeps_the_promises() {
+    let server = RedisServer::start();
+    let wait = || wait_for_calls(&KEYS, 30, |_| Some(server.connect()));
+    let history = History::of(&server, &KEYS, || {
+        let mut redis = server.connect();
+        for _ in 0..3 {
+            wait();
+            redis.value("CONFIG RESETSTAT");
+            redis.value("CONFIG SET maxmemory 1");
+            eventually("calls to be refused", || {
+                let count = redis.info("errorstats", "errorstat_OOM")?;
+                let count = count.strip_prefix("count=")?.parse::<u64>().ok()?;
+                (count > 100).then_some(())
+            });
+            redis.value("CONFIG SET maxmemory 0");
+        }
+        wait();
+    });
+    history.check();
+    assert!(history.calls() > 900, "{}", history.calls());
+}
+
+/// Two servers, of which the one with this index is the primary.
+struct Pair([RedisServer; 2], AtomicUsize);
+
+impl Pair {
+    fn primary(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
+    }
+
+    fn connect(&self) -> Option<Redis> {
+        self.0[self.primary()].try_connect()
+    }
+
+    /// The replica takes the primary's place, which begins to follow it. What the primary answers in between is lost.
+    fn change_places(&self) {
+        let before = self.primary();
+        let [old, new] = [&self.0[before], &self.0[1 - before]];
+        new.connect().value("REPLICAOF NO ONE");
+        self.1.store(1 - before, Ordering::Relaxed);
+        follow(old, new);
+    }
+}
+
+fn follow(replica: &RedisServer, primary: &RedisServer) {
+    let line = format!("REPLICAOF 127.0.0.1 {}", primary.port());
+    replica.connect().value(&line);
+}
+
+#[test]
+fn a_history_with_syncs_dropped_links_and_promotions_keeps_the_promises() {
+    let start = |()| RedisServer::start_on_tcp(&["--repl-diskless-sync-delay", "0"]);
+    let pair = Pair([(), ()].map(start), AtomicUsize::new(0));
+    let connect = |_| pair.connect();
+    let history = History::record(&KEYS, connect, || {
+        wait_for_calls(&KEYS, 30, connect);
+        follow(&pair.0[1], &pair.0[0]);
+        for _ in 0..4 {
+            let [primary, replica] = [pair.primary(), 1 - pair.primary()].map(|n| &pair.0[n]);
+            wait_for_link(&mut replica.connect());
+            drop_links(primary);
+            wait_for_calls(&KEYS, 30, connect);
+            wait_for_link(&mut replica.connect());
+            pair.change_places();
+            wait_for_calls(&KEYS, 30, connect);
+        }
+    });
     history.check();
     assert!(history.calls() > 1500, "{}", history.calls());
 }

@@ -48,6 +48,18 @@ fn an_rdb_gives_the_same_bytes_with_and_without_the_module() {
     assert_survives(&mut server, &[], &before);
 }
 
+/// Rewrites the AOF, and waits until that is done.
+pub(crate) fn rewrite_aof(redis: &mut Redis) {
+    redis.value("BGREWRITEAOF");
+    eventually("the rewrite to end", || {
+        // In this order: one that was scheduled is in progress before it is done.
+        let begun = redis.info("persistence", "aof_rewrite_scheduled")? == "0";
+        (begun && redis.info("persistence", "aof_rewrite_in_progress")? == "0").then_some(())
+    });
+    let status = redis.info("persistence", "aof_last_bgrewrite_status");
+    assert_eq!(status.as_deref(), Some("ok"));
+}
+
 /// The AOF as it grows, and as it is after a rewrite, with an RDB at its head and without.
 fn aof(preamble: &str, rewrite: bool) {
     let args = [
@@ -62,18 +74,7 @@ fn aof(preamble: &str, rewrite: bool) {
     let mut redis = server.connect();
     let before = fill(&mut redis);
     if rewrite {
-        redis.value("BGREWRITEAOF");
-        eventually("the rewrite to end", || {
-            // In this order: one that was scheduled is in progress before it is done.
-            let begun = redis.info("persistence", "aof_rewrite_scheduled")? == "0";
-            (begun && redis.info("persistence", "aof_rewrite_in_progress")? == "0").then_some(())
-        });
-        assert_eq!(
-            redis
-                .info("persistence", "aof_last_bgrewrite_status")
-                .as_deref(),
-            Some("ok")
-        );
+        rewrite_aof(&mut redis);
     }
     assert_survives(&mut server, &args, &before);
 }
@@ -184,7 +185,7 @@ fn what_was_answered_as_allowed_is_there_after_kill_9() {
 }
 
 /// The files of the AOF that grow: in a directory of their own from Redis 7.0 on.
-fn growing_aof(server: &RedisServer) -> PathBuf {
+pub(crate) fn growing_aof(server: &RedisServer) -> PathBuf {
     let mut found = Vec::new();
     let mut dirs = vec![server.dir().to_owned()];
     while let Some(dir) = dirs.pop() {

@@ -18,7 +18,7 @@ fn replicaof(primary: &RedisServer) -> [String; 3] {
     ["--replicaof", "127.0.0.1", &primary.port().to_string()].map(str::to_owned)
 }
 
-fn wait_for_link(replica: &mut Redis) {
+pub(crate) fn wait_for_link(replica: &mut Redis) {
     eventually("the link to the primary", || {
         (replica.info("replication", "master_link_status")? == "up").then_some(())
     });
@@ -228,7 +228,7 @@ fn a_full_sync_under_load_ends_in_the_same_bytes() {
 }
 
 /// Drops the links to the replicas of `from`, and waits until one of them is there again: its own view of it comes later.
-fn drop_links(from: &RedisServer) {
+pub(crate) fn drop_links(from: &RedisServer) {
     const KINDS: [&str; 2] = ["sync_partial_ok", "sync_full"];
     let mut redis = from.connect();
     let before = syncs(&mut redis, &KINDS);

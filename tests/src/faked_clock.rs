@@ -88,9 +88,14 @@ impl FakedClock {
             environment: self.environment().to_vec(),
             ..Setup::with_module(args)
         });
-        let pid = server.connect().info("server", "process_id");
-        forget_shared_memory(&pid.expect("its number"));
+        forget_shared_memory(&server);
         server
+    }
+
+    /// Starts such a server anew.
+    pub fn restart(&self, server: &RedisServer) {
+        server.restart();
+        forget_shared_memory(server);
     }
 
     /// Sets it to differ from the machine's by so much. A server may show it a little later.
@@ -150,7 +155,9 @@ fn shared_jemalloc() -> Option<String> {
 }
 
 /// A process that is killed would leave it behind, for the next of its number to stumble over. It has it open already.
-fn forget_shared_memory(pid: &str) {
+fn forget_shared_memory(server: &RedisServer) {
+    let pid = server.connect().info("server", "process_id");
+    let pid = pid.expect("its number");
     for name in ["faketime_shm_", "sem.faketime_sem_"] {
         let _ = std::fs::remove_file(Path::new("/dev/shm").join(format!("{name}{pid}")));
     }
