@@ -275,7 +275,7 @@ fn the_longest_wait_still_has_a_deadline() {
 }
 
 #[test]
-fn a_denied_call_changes_neither_bytes_nor_deadline_nor_a_watch() {
+fn a_denied_peeked_or_failed_call_changes_neither_bytes_nor_deadline_nor_a_watch() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 1/1000d 5 COST 5");
@@ -286,12 +286,17 @@ fn a_denied_call_changes_neither_bytes_nor_deadline_nor_a_watch() {
         ("RL.TOKEN k 1/1000d 3", true),
         ("RL.TOKEN k 1/1000d 5 COST 6", true),
         ("RL.PEEK k", true),
+        ("RL.INFO k", true),
+        ("RL.MULTI other TOKEN 1/1000d 5 1 k TOKEN 1/1000d 5 1", true),
+        ("RL.TOKEN k x 5", true),
+        ("RL.LEAKY k 1/1000d 5", true),
+        ("RL.TOKEN k 1/1000d 5 FORCE 281474976710655", true),
         ("RL.TOKEN k 1/1000d 5 REFUND 1", false),
         ("RL.TOKEN k 1/1000d 5", false),
         ("RL.TOKEN k 1/1000d 5 REFUND 5", false),
     ] {
         redis.value("WATCH k");
-        other.value(line);
+        let _ = other.try_line::<Value>(line);
         if executed {
             assert_eq!(other.stored("k"), before, "{line}");
         }

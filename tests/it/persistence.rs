@@ -4,6 +4,8 @@ use std::thread;
 
 use rl_tests::{Redis, RedisServer, Stop, Stored, artifacts, eventually};
 
+use crate::replication::under_load;
+
 const KEYS: [&str; 4] = ["t", "l", "debt", "ages"];
 
 fn fill(redis: &mut Redis) -> Vec<(Option<Vec<u8>>, i64)> {
@@ -92,6 +94,44 @@ fn an_aof_rewritten_with_an_rdb_preamble_gives_the_same_bytes() {
 #[test]
 fn an_aof_rewritten_without_a_preamble_gives_the_same_bytes() {
     aof("no", true);
+}
+
+/// What was written before, while and after the AOF was rewritten, is all there.
+#[test]
+fn an_aof_that_is_rewritten_under_load_gives_the_same_bytes() {
+    for preamble in ["yes", "no"] {
+        // A write is not put off until the one before is on disk: what was answered is in the file.
+        let args = [
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "no",
+            "--aof-use-rdb-preamble",
+            preamble,
+        ];
+        let server = RedisServer::start_with(&args);
+        under_load(&server, || {
+            for _ in 0..3 {
+                rewrite_aof(&mut server.connect());
+            }
+        });
+        let mut redis = server.connect();
+        let held = |redis: &mut Redis| {
+            let mut keys: Vec<String> = redis.line("KEYS [^f]*");
+            keys.sort();
+            let stored = |key: String| (redis.stored(&key), key);
+            keys.into_iter().map(stored).collect::<Vec<_>>()
+        };
+        let before = held(&mut redis);
+        assert!(before.len() > 300, "{}", before.len());
+        server.kill();
+        server.restart();
+        let after = held(&mut server.connect());
+        for (found, expected) in after.iter().zip(&before) {
+            assert_eq!(found, expected, "preamble {preamble}");
+        }
+        assert_eq!(after.len(), before.len());
+    }
 }
 
 #[test]

@@ -97,13 +97,21 @@ fn a_denied_or_peeked_or_failed_call_sends_nothing() {
             .expect("an offset")
     };
     here.limit("RL.TOKEN k 1/1000d 5 COST 5");
+    here.limit("RL.LEAKY queue 1/1000d 5 COST 5");
     let before = offset(&mut here);
     for line in [
         "RL.TOKEN k 1/1000d 5",
         "RL.TOKEN k 1/1000d 9 COST 9",
+        "RL.TOKEN k 1/1000d 5 COST 9 PARTIAL",
+        "RL.TOKEN k 1/1000d 5 COST 0",
         "RL.TOKEN new 1 5 COST 6",
-        "RL.PEEK k",
         "RL.TOKEN new 1 5 REFUND 2",
+        "RL.LEAKY queue 1/1000d 5 COST 2",
+        "RL.MULTI other TOKEN 1 5 1 k TOKEN 1/1000d 5 1",
+        "RL.THROTTLE k 4 1 86400000",
+        "RL.THROTTLE k 4 1 86400000 0",
+        "RL.PEEK k",
+        "RL.INFO queue",
     ] {
         here.value(line);
         assert_eq!(offset(&mut here), before, "{line}");
@@ -112,6 +120,9 @@ fn a_denied_or_peeked_or_failed_call_sends_nothing() {
         "RL.TOKEN k x 5",
         "RL.LEAKY k 1 5",
         "RL.TOKEN k 1/1000d 5 FORCE 281474976710655",
+        "RL.MULTI other TOKEN 1 5 1 k LEAKY 1 5 1",
+        "RL.THROTTLE queue 4 1 86400000",
+        "RL.INFO k surplus",
     ] {
         assert!(here.try_line::<Value>(line).is_err(), "{line}");
         assert_eq!(offset(&mut here), before, "{line}");
@@ -135,16 +146,21 @@ fn a_replica_peeks_and_refuses_to_limit_and_goes_on_once_promoted() {
     let updated_us = Stored::read(&here.stored("k").0.expect("a key")).updated_us;
     assert_eq!(told["remaining"], Value::Int(2));
     assert_eq!(told["updated_us"], Value::Int(updated_us.cast_signed()));
-    let error = there
-        .try_line::<Value>("RL.TOKEN k 1/1000d 5")
-        .expect_err("read-only");
-    assert!(error.starts_with("READONLY "), "{error}");
+    for line in [
+        "RL.TOKEN k 1/1000d 5",
+        "RL.LEAKY new 1/1000d 5",
+        "RL.MULTI k TOKEN 1/1000d 5 1",
+        "RL.THROTTLE k 4 1 86400000 0",
+    ] {
+        let error = there.try_line::<Value>(line).expect_err("read-only");
+        assert!(error.starts_with("READONLY "), "{line}: {error}");
+    }
     there.value("REPLICAOF NO ONE");
     assert_eq!(there.limit("RL.TOKEN k 1/1000d 5")[..3], [1, 5, 1]);
 }
 
 /// Callers that never stop, on a few hundred keys of every kind, while `trouble` is made; then all is at rest.
-fn under_load(primary: &RedisServer, trouble: impl FnOnce()) {
+pub(crate) fn under_load(primary: &RedisServer, trouble: impl FnOnce()) {
     let stop = Stop::default();
     let calls = AtomicU64::new(0);
     std::thread::scope(|scope| {
