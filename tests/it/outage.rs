@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use nix::sys::signal::Signal;
-use rl_tests::{Answer, HttpServer, RedisServer, Stop, artifacts, eventually, get};
+use rl_tests::{Answer, HttpServer, RedisServer, Stop, Stored, artifacts, eventually, get};
 
 const CALLERS: u64 = 8;
 
@@ -50,7 +50,7 @@ impl Answers {
 }
 
 /// Runs `trouble` while callers ask without a pause.
-fn under_load(http: &HttpServer, trouble: impl FnOnce(&Answers)) {
+fn under_load(http: &HttpServer, trouble: impl FnOnce(&Answers)) -> Answers {
     let answers = Answers::default();
     thread::scope(|scope| {
         for _ in 0..CALLERS {
@@ -61,6 +61,7 @@ fn under_load(http: &HttpServer, trouble: impl FnOnce(&Answers)) {
             trouble(&answers);
         });
     });
+    answers
 }
 
 fn start() -> (RedisServer, HttpServer) {
@@ -92,6 +93,31 @@ fn a_redis_that_is_stopped_and_goes_on_under_load() {
         redis.signal(Signal::SIGCONT);
         answers.wait_for_decisions();
     });
+}
+
+/// P6: a call that timed out may have been made, but only once, and no other made up for it.
+#[test]
+fn what_timed_out_is_taken_at_most_once_and_what_was_allowed_was_taken() {
+    let redis = RedisServer::start_on_tcp(&[]);
+    let address = format!("127.0.0.1:{}", redis.port());
+    let policy = ["-rate", "1/1000d", "-burst", "1000000000"];
+    let flags = [&["-redis", &address, "-deadline", DEADLINE], &policy[..]].concat();
+    let http = HttpServer::start(&flags);
+    let answers = under_load(&http, |answers| {
+        for _ in 0..3 {
+            redis.signal(Signal::SIGSTOP);
+            answers.wait_for_503();
+            redis.signal(Signal::SIGCONT);
+            answers.wait_for_decisions();
+        }
+    });
+    let allowed = answers.decided.load(Ordering::Relaxed);
+    let asked = allowed + answers.unavailable.load(Ordering::Relaxed);
+    let mut redis = redis.connect();
+    let stored = Stored::read(&redis.stored("rl:token:127.0.0.1").0.expect("a bucket"));
+    let used = stored.used.div_ceil(stored.period_us.into());
+    println!("{allowed} allowed, {used} taken, {asked} asked");
+    assert!((allowed.into()..=asked.into()).contains(&used));
 }
 
 fn assert_unavailable(answer: &Answer, error: &str) {
