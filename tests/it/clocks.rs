@@ -2,6 +2,7 @@
 //! only not last an hour.
 
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rl_tests::{FakedClock, History, Redis, RedisServer, Stored, eventually, wait_for_calls};
 
@@ -271,4 +272,30 @@ fn a_replica_promoted_with_its_clock_5_s_behind_admits_nothing_until_it_is_past_
     denied.assert_denied_until(all.updated_us() + DAY_US, &all);
     clock.step(1000 * denied.told[3], &mut there);
     Seen::call(&mut there, "RL.TOKEN k 1/d 20").assert_took(1, &all);
+}
+
+#[test]
+fn a_promotion_under_load_to_a_clock_5_s_off_admits_at_most_what_was_lost_and_5_s_of_the_rate() {
+    const KEYS: [u64; 6] = [0, 2, 4, 6, 14, 1];
+    for ahead_us in [5 * SECOND_US, -5 * SECOND_US] {
+        let Some(clock) = FakedClock::new(ahead_us) else {
+            return;
+        };
+        let (primary, replica) = pair(&clock);
+        let is_promoted = AtomicBool::new(false);
+        let connect = |_| {
+            let is_promoted = is_promoted.load(Ordering::Relaxed);
+            if is_promoted { &replica } else { &primary }.try_connect()
+        };
+        let history = History::record(&KEYS, connect, || {
+            wait_for_calls(&KEYS, 100, connect);
+            primary.kill();
+            replica.connect().value("REPLICAOF NO ONE");
+            is_promoted.store(true, Ordering::Relaxed);
+            wait_for_calls(&KEYS, 100, connect);
+        });
+        history.check();
+        let history = history.with_clock_ahead(replica.port(), ahead_us);
+        history.check_overshoots(&format!("clock {ahead_us} us ahead"), false);
+    }
 }

@@ -1,7 +1,6 @@
 //! Many callers' calls on few keys, recorded as the callers saw them. What they must fulfil is in [`crate::promises`].
 
-use std::collections::{HashMap, HashSet};
-use std::fmt::{self, Display, Formatter};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -10,7 +9,8 @@ use redis::Value;
 
 use crate::connection::time_us;
 use crate::lines::{SEEN, lines};
-use crate::plan::{Kind, LARGEST_COST, Plan, Policy, policies, told_of};
+use crate::overshoot::Overshoot;
+use crate::plan::{Kind, Plan, Policy, told_of};
 use crate::{Redis, RedisServer, Stop, Stored, eventually, promises, version};
 
 /// More callers than a server has threads.
@@ -25,6 +25,8 @@ pub(crate) struct Event {
     pub(crate) past: Vec<u64>,
     /// The port of the server that answered, 0 for one on its socket only.
     pub(crate) server: String,
+    /// How far its clock is ahead of the others'.
+    pub(crate) ahead_us: i128,
     pub(crate) kind: Kind,
     /// Read by whoever reads of a broken promise.
     #[expect(dead_code, reason = "Debug shows it")]
@@ -53,6 +55,16 @@ impl Event {
     pub(crate) fn read_us(&self) -> Option<i128> {
         self.updated_us()
             .filter(|at_us| (self.before_us..=self.after_us).contains(at_us))
+    }
+
+    /// When the bucket last changed, by the clock of the servers that are not ahead; `None` if it keeps an instant of a call
+    /// before.
+    pub(crate) fn changed_us(&self) -> Option<i128> {
+        let shown_us = match self.updated_us() {
+            Some(_) => self.read_us()?,
+            None => self.after_us,
+        };
+        Some(shown_us - self.ahead_us)
     }
 
     /// Whether these tokens are all that is used of the bucket: it was as new before.
@@ -104,6 +116,7 @@ fn call(plan: &Plan, (redis, server): &mut (Redis, String)) -> Result<Event, Str
         id,
         past,
         server: server.clone(),
+        ahead_us: 0,
         kind: plan.kind,
         policy: plan.policy,
         cost: plan.cost,
@@ -119,40 +132,6 @@ fn call(plan: &Plan, (redis, server): &mut (Redis, String)) -> Result<Event, Str
 /// All calls, by key.
 #[derive(Debug)]
 pub struct History(HashMap<u64, Vec<Event>>);
-
-/// What failovers gave on top of one key, in tokens.
-#[derive(Clone, Debug)]
-pub struct Overshoot {
-    /// Which key.
-    pub key: u64,
-    /// Its rate and capacity.
-    pub policy: String,
-    /// Admitted by a primary, and unknown to the one that came after it.
-    pub lost: i128,
-    /// What those calls may have given back that a primary made, and its replica knew of, but whose callers it did not answer.
-    pub unseen: i128,
-    /// The most that any span admitted above capacity and rate.
-    pub tokens: i128,
-}
-
-impl Overshoot {
-    /// The most that may have been admitted on top: the servers have one clock.
-    #[must_use]
-    pub fn bound(&self) -> i128 {
-        self.lost + self.unseen
-    }
-}
-
-impl Display for Overshoot {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { policy, lost, .. } = self;
-        let (tokens, bound) = (self.tokens, self.bound());
-        write!(
-            f,
-            "{policy:15} | lost {lost:5} | overshoot {tokens:3} | bound {bound:5}"
-        )
-    }
-}
 
 impl History {
     /// Records while `trouble` is made. `connect` gives a connection to the primary of a key, `None` while there is none;
@@ -185,6 +164,17 @@ impl History {
     /// As [`History::record`], on one server. A caller waits while it is down.
     pub fn of(server: &RedisServer, keys: &[u64], trouble: impl FnOnce()) -> Self {
         Self::record(keys, |_| Some(server.connect()), trouble)
+    }
+
+    /// Tells that the clock of the server with this port was so far ahead of the others'.
+    #[must_use]
+    pub fn with_clock_ahead(mut self, port: u16, ahead_us: i64) -> Self {
+        let port = port.to_string();
+        let events = self.0.values_mut().flatten();
+        for event in events.filter(|event| event.server == port) {
+            event.ahead_us = ahead_us.into();
+        }
+        self
     }
 
     /// How many calls were answered.
@@ -235,29 +225,10 @@ impl History {
     }
 
     /// What each key of one policy gave on top at failovers, by policy.
-    ///
-    /// # Panics
-    ///
-    /// Never: each key has calls.
     #[must_use]
     pub fn overshoots(&self) -> Vec<Overshoot> {
-        let overshoot = |(&key, events): (&u64, &Vec<Event>)| {
-            let [policy] = policies(key) else {
-                return None;
-            };
-            let lived = lines(events).pop().expect("a key with calls");
-            let known: HashSet<u64> = lived.iter().map(|event| event.id).collect();
-            let is_lost = |event: &&Event| !known.contains(&event.id);
-            let lost: Vec<&Event> = events.iter().filter(is_lost).collect();
-            Some(Overshoot {
-                key,
-                policy: policy.words(),
-                lost: lost.iter().map(|event| event.admitted()).sum(),
-                unseen: LARGEST_COST * i128::from(promises::unanswered(&lived)),
-                tokens: promises::overshoot(&lived, &lost, *policy),
-            })
-        };
-        let mut all: Vec<_> = self.0.iter().filter_map(overshoot).collect();
+        let of_key = |(key, events): (&u64, &Vec<Event>)| Overshoot::of(*key, events);
+        let mut all: Vec<_> = self.0.iter().filter_map(of_key).collect();
         all.sort_by_key(|overshoot| overshoot.key % 16);
         all
     }
@@ -324,6 +295,7 @@ mod tests {
             id,
             past: past.to_vec(),
             server: "0".to_owned(),
+            ahead_us: 0,
             kind: Kind::Cost,
             policy: policies(6)[0],
             cost: 40,

@@ -22,6 +22,12 @@ impl Policy {
         self.capacity * self.period_us
     }
 
+    /// What the rate gives in such a time, rounded up: at most a full bucket.
+    pub(crate) fn given_in(self, time_us: i128) -> i128 {
+        let tokens = (self.count * time_us + self.period_us - 1).div_euclid(self.period_us);
+        tokens.min(self.capacity)
+    }
+
     /// As a call gives it: `700/1000ms 300`.
     pub(crate) fn words(self) -> String {
         let (count, period_ms) = (self.count, self.period_us / 1000);

@@ -5,14 +5,14 @@ use crate::plan::{Kind, LARGEST_COST, Policy, policies};
 
 /// Tokens that a call took (or, below 0, gave back), and when by some clock.
 #[derive(Clone, Copy)]
-struct Entry {
-    tokens: i128,
-    at_us: i128,
+pub(crate) struct Entry {
+    pub(crate) tokens: i128,
+    pub(crate) at_us: i128,
 }
 
 /// The most that was taken since any of the entries, less what the rate gave since then, in units of `policy`: what is used
 /// (the backlog of a queue: D. V. Lindley, The theory of queues with a single server, 1952).
-fn used(entries: &[Entry], now_us: i128, policy: Policy) -> i128 {
+pub(crate) fn used(entries: &[Entry], now_us: i128, policy: Policy) -> i128 {
     let (mut sum, mut most) = (0, 0);
     for entry in entries.iter().rev() {
         sum += entry.tokens;
@@ -232,30 +232,4 @@ fn largest(policies: &[Policy]) -> Policy {
         largest.capacity = largest.capacity.max(policy.capacity);
     }
     largest
-}
-
-/// The tokens that were admitted in some span above what capacity and rate allow: by the line that lived, whose instants never
-/// go back, and by what was lost beside it.
-pub(crate) fn overshoot(lived: &[&Event], lost: &[&Event], policy: Policy) -> i128 {
-    let mut latest_us = 0;
-    let mut changes: Vec<Entry> = Vec::new();
-    for event in lived {
-        latest_us = event.updated_us().unwrap_or(event.after_us).max(latest_us);
-        changes.extend(admission(event, latest_us));
-    }
-    for event in lost {
-        let at_us = event.updated_us().unwrap_or(event.after_us);
-        changes.extend(admission(event, at_us));
-    }
-    changes.sort_by_key(|change| change.at_us);
-    let most = (1..=changes.len())
-        .map(|end| used(&changes[..end], changes[end - 1].at_us, policy))
-        .max();
-    let above = (most.unwrap_or(0) - policy.full()).max(0);
-    above.div_euclid(policy.period_us) + i128::from(above % policy.period_us != 0)
-}
-
-fn admission(event: &Event, at_us: i128) -> Option<Entry> {
-    let tokens = event.tokens();
-    (event.kind != Kind::Force && tokens != 0).then_some(Entry { tokens, at_us })
 }
