@@ -42,7 +42,7 @@ pub use readme::{Example, blocks, examples};
 pub use redis_server::{RedisServer, Setup};
 pub use sentinel::Sentinels;
 pub use stored::Stored;
-pub use version::version;
+pub use version::{program, version};
 
 /// How long a condition may take before a test calls it a hang: long, since a busy machine may do nothing for many seconds.
 pub const PATIENCE: Duration = Duration::from_secs(120);

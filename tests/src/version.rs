@@ -4,7 +4,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The program under test.
-pub(crate) fn program() -> String {
+#[must_use]
+pub fn program() -> String {
     std::env::var("RL_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
