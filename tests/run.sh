@@ -5,6 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 full=${1:-}
+# Most of a full run is waiting, for failovers above all.
+at_once=1
+[ -z "$full" ] || at_once=2
 target=${CARGO_TARGET_DIR:-target}
 logs=$target/test-logs
 rm -rf "$logs"
@@ -33,12 +36,19 @@ run() {
   [ -z "$full" ] || arguments+=(--include-ignored "$suite::")
   echo "$suite on $server"
   RL_REDIS_SERVER=$program cargo test --package rl-tests --test it -- "${arguments[@]}" 2>&1 |
-    tee "$log" | grep --line-buffered '^test ' || cat "$log"
+    tee "$log" | sed -nu "s/^test /$server: /p" || cat "$log"
   sed -n "s/^skipped: /skipped: on $server: /p" "$log" | sort -u | tee -a "$skipped"
   # Tests that did not come to their end have no result.
   result=$(grep '^test result: ' "$log" || echo '. 0 passed; 1 failed; 0 ignored; finished in 0s')
   sed -nE "s/.* ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored;.* ([0-9.]+)s$/$server $suite \1 \2 \3 \4/p" \
     <<<"$result" >>"$results"
+}
+
+run_all() {
+  local suite
+  for suite in $suites; do
+    run "$1" "$2" "$suite"
+  done
 }
 
 # The results of each server, and of each suite on each server.
@@ -73,9 +83,9 @@ suites=all
 [ -z "$full" ] || suites=$(cargo test --quiet --package rl-tests --test it -- --list | sed -n 's/::.*: test$//p' | sort -u)
 servers=$(servers)
 while read -r server program; do
-  for suite in $suites; do
-    run "$server" "$program" "$suite" </dev/null
-  done
+  run_all "$server" "$program" </dev/null &
+  [ "$(jobs -rp | wc -l)" -lt "$at_once" ] || wait -n
 done <<<"$servers"
+wait
 tables | tee "$target/test${full:+-full}.md"
 awk '$4 > 0 { failed = 1 } END { exit failed }' "$results"

@@ -190,8 +190,9 @@ const BUGS: [Bug; 3] = [
 #[ignore = "make test-full"]
 fn a_history_finds_each_bug_that_is_planted_in_the_module() {
     for bug in BUGS {
+        let dir = tempfile::tempdir().expect("a directory for the module");
         let mut setup = Setup::with_module(&AOF);
-        setup.module = Some(bug.build());
+        setup.module = Some(bug.build(dir.path()));
         let history = through_kills(&RedisServer::start_as(setup));
         let broken = catch_unwind(|| history.check()).expect_err(bug.name);
         let told = broken.downcast_ref::<String>().expect("which promise");

@@ -1,6 +1,6 @@
 //! The module with a bug, to see that a test finds it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,15 +19,19 @@ pub struct Bug {
 }
 
 impl Bug {
-    /// The module with this bug alone, built from a copy beside the release build. One bug is built at a time.
+    /// The module with this bug alone, put into a directory. It is built from a copy of the source beside the release build,
+    /// one bug at a time, whoever else is testing.
     ///
     /// # Panics
     ///
     /// If the source no longer has what is to be changed, or does not build then.
     #[must_use]
-    pub fn build(&self) -> PathBuf {
+    pub fn build(&self, into: &Path) -> PathBuf {
         let release = artifacts().module.parent().expect("a directory");
         let all = release.with_file_name("planted");
+        fs::create_dir_all(&all).expect("a directory");
+        let turn = File::create(all.join("turn")).expect("a file");
+        turn.lock().expect("our turn");
         let copy = all.join(self.name);
         copy_project(&copy);
         self.plant(&copy.join("module").join(self.file));
@@ -40,7 +44,7 @@ impl Bug {
             built.is_ok_and(|status| status.success()),
             "{self:?} does not build"
         );
-        let module = copy.join("librl.so");
+        let module = into.join("librl.so");
         fs::copy(all.join("target/debug/librl.so"), &module).expect("a copy");
         module
     }
