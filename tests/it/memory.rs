@@ -95,6 +95,9 @@ fn the_buckets_of_a_million_callers_are_gone_once_they_are_as_new() {
     });
 }
 
+/// More than what the table of 50,000 keys takes on any server: 1 MiB on Valkey.
+const TABLE: i64 = 9 << 17;
+
 const POLICIES: [&str; 7] = [
     "allkeys-lru",
     "allkeys-lfu",
@@ -124,19 +127,22 @@ fn every_policy_evicts_buckets_and_an_evicted_one_is_as_new() {
         let (server, limit) = with_room_for(4 << 20, policy);
         let mut redis = server.connect();
         for_each_key(&mut redis, CALLERS, "RL.TOKEN {} 1/1000d 20 COST 3");
+        let rest = bytes(&mut redis, "used_memory");
         // From here on nothing is evicted.
         redis.value("CONFIG SET maxmemory 0");
         let count: usize = redis.line("DBSIZE");
         assert!((1000..CALLERS).contains(&count), "{policy}: {count}");
         let evicted = redis.info("stats", "evicted_keys").expect("a count");
         assert_eq!(evicted, (CALLERS - count).to_string(), "{policy}");
-        // What one call takes comes after room was made for it.
+        // What one call takes comes after room was made for it, up to larger tables of the keys and of their deadlines.
         let peak = bytes(&mut redis, "used_memory_peak");
         println!(
-            "{policy}: {count} of {CALLERS} left, {} bytes over the limit",
-            peak - limit
+            "{policy}: {count} of {CALLERS} left, at most {} and in the end {} bytes over the limit",
+            peak - limit,
+            rest - limit
         );
-        assert!(peak < limit + (1 << 20), "{policy}: {peak} of {limit}");
+        assert!(rest < limit + (1 << 18), "{policy}: {rest} of {limit}");
+        assert!(peak < limit + 2 * TABLE, "{policy}: {peak} of {limit}");
         assert_as_new_if_gone(&mut redis, CALLERS, policy);
     }
 }
