@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use redis::Value;
@@ -20,7 +21,17 @@ const FAILOVER_TIMEOUT: Duration = Duration::from_secs(5);
 struct Sentinel {
     _process: Process,
     port: Port,
-    _dir: TempDir,
+    dir: TempDir,
+}
+
+/// A test that fails tells what its Sentinels did.
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = fs::read_to_string(self.dir.path().join("log"));
+            println!("a Sentinel's log:\n{}", log.unwrap_or_default());
+        }
+    }
 }
 
 impl Sentinel {
@@ -45,7 +56,7 @@ impl Sentinel {
         Self {
             _process: Process::start(&mut command),
             port,
-            _dir: dir,
+            dir,
         }
     }
 
