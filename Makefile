@@ -28,7 +28,8 @@ test-bucket: ## the arithmetic alone, without Redis
 test-full: ## all tests, the long ones too, on nine servers; then the laws on a hundred times as many sequences and calls
 	tests/packages.sh full
 	tests/run.sh full
-	PROPTEST_CASES=25600 PROPTEST_MAX_GLOBAL_REJECTS=1000000 RL_CALLS=1000000000 cargo test --release --package rl-bucket
+	PROPTEST_CASES=25600 PROPTEST_MAX_GLOBAL_REJECTS=1000000 PROPTEST_MAX_LOCAL_REJECTS=10000000 RL_CALLS=1000000000 \
+	  cargo test --release --package rl-bucket
 
 fuzz: ## each fuzz target for SECONDS (600); needs cargo install cargo-fuzz
 	@for target in rate state arguments calls; do \
