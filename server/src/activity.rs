@@ -25,6 +25,11 @@ impl Activity {
         }
     }
 
+    /// Whether it has ever asked anything.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.has_asked.load(Ordering::Relaxed)
+    }
+
     /// Since when it asks nothing, or `None` while a request is in flight.
     pub(crate) fn quiet_since(&self) -> Option<Instant> {
         let since = Duration::from_micros(self.quiet_since_us.load(Ordering::Relaxed));
@@ -40,11 +45,7 @@ impl Activity {
     /// Waits until it has asked nothing for so long: for the first time, or since it was answered.
     pub(crate) async fn is_overdue(&self, first: Duration, next: Duration) {
         loop {
-            let limit = if self.has_asked.load(Ordering::Relaxed) {
-                next
-            } else {
-                first
-            };
+            let limit = if self.has_asked() { next } else { first };
             let quiet = self
                 .quiet_since()
                 .map_or(Duration::ZERO, |since| since.elapsed());

@@ -2,6 +2,7 @@
 
 mod answers;
 mod caller;
+mod operating;
 mod policy;
 mod redis;
 mod serving;
@@ -15,6 +16,7 @@ use clap::{CommandFactory, Parser};
 
 pub use self::answers::AnswerFlags;
 pub use self::caller::CallerFlags;
+pub use self::operating::{LogForm, LogLevel, OperatingFlags};
 pub use self::policy::PolicyFlags;
 pub use self::redis::RedisFlags;
 pub use self::serving::ServingFlags;
@@ -46,6 +48,10 @@ pub struct Config {
     /// How callers are answered.
     #[command(flatten)]
     pub answers: AnswerFlags,
+
+    /// How it is watched.
+    #[command(flatten)]
+    pub operating: OperatingFlags,
 }
 
 impl Config {

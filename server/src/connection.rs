@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -20,6 +20,7 @@ use tracing::debug;
 
 use crate::activity::{Activity, InFlight};
 use crate::config::ServingFlags;
+use crate::metrics::{Metrics, Question};
 use crate::shutdown::Shutdown;
 
 /// The most bytes of a request's head; a longer one is answered 431.
@@ -39,12 +40,13 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) struct Http {
     builder: Builder<TokioExecutor>,
     routes: TowerToHyperService<Router>,
+    metrics: Arc<Metrics>,
     header_timeout: Duration,
     idle_timeout: Duration,
 }
 
 impl Http {
-    pub(crate) fn new(routes: Router, flags: &ServingFlags) -> Self {
+    pub(crate) fn new(routes: Router, flags: &ServingFlags, metrics: Arc<Metrics>) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         // Hyper's own time-out for heads would close idle connections too, and does not yet run while the version is read.
         builder
@@ -62,6 +64,7 @@ impl Http {
         Self {
             builder,
             routes: TowerToHyperService::new(routes),
+            metrics,
             header_timeout: flags.header_timeout,
             idle_timeout: flags.idle_timeout,
         }
@@ -74,14 +77,15 @@ impl Http {
         activity: Arc<Activity>,
         mut shutdown: Shutdown,
     ) {
-        let service =
-            service_fn(|request| answer(self.routes.clone(), activity.clone(), peer, request));
+        let service = service_fn(|request| self.clone().answer(activity.clone(), peer, request));
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let serving = async {
             tokio::select! {
                 ended = connection.as_mut() => return ended,
-                () = activity.is_overdue(self.header_timeout, self.idle_timeout) => {}
+                () = activity.is_overdue(self.header_timeout, self.idle_timeout) => {
+                    self.metrics.connections.overdue(activity.has_asked());
+                }
                 _ = shutdown.stopping() => {}
             }
             connection.as_mut().graceful_shutdown();
@@ -95,15 +99,21 @@ impl Http {
             debug!("{peer}: {error}");
         }
     }
-}
 
-async fn answer(
-    routes: TowerToHyperService<Router>,
-    activity: Arc<Activity>,
-    peer: SocketAddr,
-    mut request: Request<Incoming>,
-) -> Result<Response, Infallible> {
-    let _in_flight = InFlight::new(activity);
-    request.extensions_mut().insert(ConnectInfo(peer));
-    routes.call(request).await
+    async fn answer(
+        self: Arc<Self>,
+        activity: Arc<Activity>,
+        peer: SocketAddr,
+        mut request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
+        let _in_flight = InFlight::new(activity);
+        let begun = Instant::now();
+        let of = Question::of(request.method(), request.uri().path());
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let Ok(response) = self.routes.call(request).await;
+        self.metrics
+            .requests
+            .answered(of, response.status(), begun.elapsed());
+        Ok(response)
+    }
 }

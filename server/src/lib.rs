@@ -24,6 +24,9 @@ mod error;
 mod headers;
 mod limiter;
 mod listener;
+mod logging;
+mod metrics;
+mod operations;
 mod problem;
 mod query;
 mod response;
@@ -32,11 +35,17 @@ mod serving;
 mod shutdown;
 
 pub use client_address::{ClientIpHeader, Networks, Proxies};
-pub use config::{AnswerFlags, CallerFlags, Config, PolicyFlags, RedisFlags, ServingFlags};
+pub use config::{
+    AnswerFlags, CallerFlags, Config, LogForm, LogLevel, OperatingFlags, PolicyFlags, RedisFlags,
+    ServingFlags,
+};
 pub use cors::Origins;
 pub use error::Unavailable;
 pub use limiter::{Answer, Asked, Limiter, RedisAddress};
 pub use listener::listen;
+pub use logging::start_logging;
+pub use metrics::Metrics;
+pub use operations::Operations;
 pub use routes::router;
 pub use serving::serve;
 pub use shutdown::Shutdown;

@@ -141,6 +141,21 @@ impl Limiter {
         decision.map(Answer::Decided)
     }
 
+    /// Whether Redis decides: asks it, under this policy, for none of the tokens of a bucket that is never made.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] within the deadline.
+    pub(crate) async fn probe(&self, policy: Policy) -> Result<(), Unavailable> {
+        let probe = Asked {
+            algorithm: Algorithm::Token,
+            key: "rl:probe".to_owned(),
+            policy,
+            cost: Tokens::ZERO,
+        };
+        self.ask(&probe).await.map(drop)
+    }
+
     /// Logs when Redis stops and when it starts to decide, and when the reason changes; not each request in between.
     fn log_a_turn(&self, trouble: Option<&Unavailable>) {
         let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);

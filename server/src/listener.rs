@@ -9,16 +9,16 @@ use tokio::net::TcpListener;
 /// Connections that may wait to be accepted; the kernel's own limit is lower on most machines.
 const BACKLOG: i32 = 4096;
 
-/// Listens on `host:port`, or on all addresses of both families where there is no host.
+/// Listens on the `host:port` of this flag, or on all addresses of both families where there is no host.
 ///
 /// # Errors
 ///
 /// If the address cannot be read or bound; the error names it and the flag.
-pub fn listen(addr: &str) -> io::Result<TcpListener> {
+pub fn listen(addr: &str, flag: &str) -> io::Result<TcpListener> {
     let named = |error: io::Error| {
         io::Error::new(
             error.kind(),
-            format!("cannot listen on {addr}: {error}; choose another address with -addr"),
+            format!("cannot listen on {addr}: {error}; choose another address with {flag}"),
         )
     };
     bind(addr).map_err(named)

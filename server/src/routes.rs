@@ -9,11 +9,13 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::get;
 use rl_bucket::{Algorithm, Policy};
+use tracing::debug;
 
 use crate::caller::Callers;
 use crate::config::{AnswerFlags, CallerFlags};
 use crate::error::Fault;
 use crate::limiter::Limiter;
+use crate::metrics::{Metrics, Outcome};
 use crate::{cors, response};
 
 /// What the routes share.
@@ -21,6 +23,7 @@ struct Shared {
     limiter: Limiter,
     callers: Callers,
     answers: AnswerFlags,
+    metrics: Arc<Metrics>,
 }
 
 /// `/token` and `/leaky`, limited by `limiter` with this policy. HEAD asks as GET does, and spends a token.
@@ -29,6 +32,7 @@ pub fn router(
     policy: Policy,
     callers: &CallerFlags,
     answers: AnswerFlags,
+    metrics: Arc<Metrics>,
 ) -> Router {
     let cors = cors::layer(&answers.cors_origins);
     let callers = Callers::new(callers, policy);
@@ -41,6 +45,7 @@ pub fn router(
             limiter,
             callers,
             answers,
+            metrics,
         }));
     match cors {
         Some(cors) => router.layer(cors),
@@ -93,7 +98,11 @@ async fn answer(
     let asked = shared
         .callers
         .asked(algorithm, address, request.uri.query())?;
-    let answer = shared.limiter.ask(&asked).await?;
+    let answer = shared.limiter.ask(&asked).await;
+    let outcome = Outcome::of(&answer);
+    shared.metrics.decided(algorithm, outcome);
+    debug!(key = asked.key, ?outcome);
+    let answer = answer?;
     Ok(response::answered(
         request,
         address,

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use crate::activity::Activity;
 use crate::config::ServingFlags;
 use crate::connection::Http;
+use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
 /// Open files that are no connection of a client: the listeners, Redis, the log, the runtime's own.
@@ -32,9 +33,10 @@ pub async fn serve(
     listener: TcpListener,
     routes: Router,
     flags: &ServingFlags,
+    metrics: Arc<Metrics>,
     mut shutdown: Shutdown,
 ) {
-    let mut connections = Connections::new(routes, flags, shutdown.clone());
+    let mut connections = Connections::new(routes, flags, metrics, shutdown.clone());
     let deadline = tokio::select! {
         deadline = shutdown.stopping() => deadline,
         never = connections.accept_from(&listener) => never,
@@ -46,6 +48,7 @@ pub async fn serve(
 /// The open connections, at most so many of them.
 struct Connections {
     http: Arc<Http>,
+    metrics: Arc<Metrics>,
     most: usize,
     shutdown: Shutdown,
     tasks: JoinSet<()>,
@@ -55,9 +58,15 @@ struct Connections {
 }
 
 impl Connections {
-    fn new(routes: Router, flags: &ServingFlags, shutdown: Shutdown) -> Self {
+    fn new(
+        routes: Router,
+        flags: &ServingFlags,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> Self {
         Self {
-            http: Arc::new(Http::new(routes, flags)),
+            http: Arc::new(Http::new(routes, flags, metrics.clone())),
+            metrics,
             most: allowed_by_open_files(flags.max_connections),
             shutdown,
             tasks: JoinSet::new(),
@@ -122,6 +131,7 @@ impl Connections {
         };
         if let Some((task, _)) = self.open.remove(&id) {
             task.abort();
+            self.metrics.connections.crowded_out.inc();
         }
     }
 
@@ -135,11 +145,13 @@ impl Connections {
             self.tasks
                 .spawn(http.serve((stream, peer), activity.clone(), self.shutdown.clone()));
         self.open.insert(task.id(), (task, activity));
+        self.metrics.connections.open.inc();
     }
 
     fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
         let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
         self.open.remove(&id);
+        self.metrics.connections.open.dec();
     }
 
     async fn finish(mut self, deadline: Instant) {

@@ -48,6 +48,11 @@ impl Shutdown {
         Ok(Self(told))
     }
 
+    /// Whether the end has begun.
+    pub(crate) fn is_told(&self) -> bool {
+        !matches!(*self.0.borrow(), Phase::Serving)
+    }
+
     /// Waits until no more connections are to be accepted, and gives the instant by which the last one must have ended.
     pub(crate) async fn stopping(&mut self) -> Instant {
         let is_stopping = |phase: &Phase| matches!(phase, Phase::Stopping(_));

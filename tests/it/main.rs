@@ -27,6 +27,7 @@
 //! - `questions`: what programs ask on behalf of others: key, cost, rate, burst
 //! - `proxies`: behind a real nginx, README's, and behind two in a row
 //! - `serving`: connections: time-outs, bounds, how many, the end
+//! - `operations`: health, metrics, the log, the board
 //! - `outage`: Redis gone, stopped, back, or without the module
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
@@ -50,6 +51,7 @@ mod leaky;
 mod listeners;
 mod memory;
 mod multi;
+mod operations;
 mod outage;
 mod peek;
 mod persistence;

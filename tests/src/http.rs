@@ -87,6 +87,13 @@ impl HttpServer {
             .unwrap_or_else(|| panic!("rl-server does not log {text:?}"))
     }
 
+    /// Waits for its end, and gives the lines of its log that nobody has waited for.
+    pub fn rest_of_log(&mut self) -> Vec<String> {
+        self.process.wait();
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().collect()
+    }
+
     /// The port it listens on.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -1,0 +1,126 @@
+//! What is counted, for Prometheus. No label has more values than are written down here.
+
+mod connections;
+mod requests;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use rl_bucket::{Algorithm, Policy};
+
+use crate::error::Unavailable;
+use crate::limiter::Answer;
+
+pub(crate) use self::connections::ConnectionMetrics;
+pub(crate) use self::requests::{Question, RequestMetrics};
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// What became of a request for a decision.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    Allowed,
+    Denied,
+    /// Answered without Redis.
+    Degraded,
+    /// Not decided.
+    Error,
+}
+
+impl Outcome {
+    pub(crate) fn of(answer: &Result<Answer, Unavailable>) -> Self {
+        match answer {
+            Ok(Answer::Decided(decision)) if decision.allowed == 0 => Self::Denied,
+            Ok(Answer::Decided(_)) => Self::Allowed,
+            Ok(Answer::Degraded(_)) => Self::Degraded,
+            Err(_) => Self::Error,
+        }
+    }
+}
+
+/// Every handle is held here, so that to count is one addition, without a look for the label.
+pub struct Metrics {
+    registry: Registry,
+    token: Decisions,
+    leaky: Decisions,
+    redis_up: Gauge,
+    pub(crate) requests: RequestMetrics,
+    pub(crate) connections: ConnectionMetrics,
+}
+
+impl Metrics {
+    /// All at zero. The policy is told as it is.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        let mut registry = Registry::default();
+        let requests = RequestMetrics::new(&mut registry);
+        let ours = registry.sub_registry_with_prefix("rl");
+        ours.register(
+            "build",
+            "The version",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        let rate = policy.rate().to_string();
+        let burst = policy.capacity().get().to_string();
+        let policy = Info::new([("rate", rate), ("burst", burst)]);
+        ours.register("policy", "What each caller may do", policy);
+        let decisions = Family::default();
+        ours.register("decisions", "Requests for a decision", decisions.clone());
+        let redis_up = Gauge::default();
+        ours.register("redis_up", "1 if Redis decides, else 0", redis_up.clone());
+        Self {
+            token: Decisions::new(&decisions, "token"),
+            leaky: Decisions::new(&decisions, "leaky"),
+            redis_up,
+            requests,
+            connections: ConnectionMetrics::new(ours),
+            registry,
+        }
+    }
+
+    pub(crate) fn decided(&self, algorithm: Algorithm, outcome: Outcome) {
+        let decisions = match algorithm {
+            Algorithm::Token => &self.token,
+            Algorithm::Leaky => &self.leaky,
+        };
+        let counter = match outcome {
+            Outcome::Allowed => &decisions.allowed,
+            Outcome::Denied => &decisions.denied,
+            Outcome::Degraded => &decisions.degraded,
+            Outcome::Error => &decisions.error,
+        };
+        counter.inc();
+    }
+
+    /// All of them, as OpenMetrics has it.
+    pub(crate) fn text(&self, redis_is_up: bool) -> Result<String, std::fmt::Error> {
+        self.redis_up.set(redis_is_up.into());
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Those of one algorithm.
+struct Decisions {
+    allowed: Counter,
+    denied: Counter,
+    degraded: Counter,
+    error: Counter,
+}
+
+impl Decisions {
+    fn new(all: &Family<Labels<2>, Counter>, algorithm: &'static str) -> Self {
+        let of =
+            |outcome| all.get_or_create_owned(&[("algorithm", algorithm), ("outcome", outcome)]);
+        Self {
+            allowed: of("allowed"),
+            denied: of("denied"),
+            degraded: of("degraded"),
+            error: of("error"),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! How long answers take, by method, route and status.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Labels;
+
+/// Upper bounds in seconds: OpenTelemetry's for HTTP, and some below, since most answers take less than its least.
+const BOUNDS_S: [f64; 18] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75,
+    1.0, 2.5, 5.0, 10.0,
+];
+
+/// The values of each label; the last stands for all others.
+const METHODS: [&str; 3] = ["GET", "HEAD", "_OTHER"];
+const ROUTES: [&str; 7] = [
+    "/token", "/leaky", "/livez", "/readyz", "/healthz", "/metrics", "_OTHER",
+];
+const STATUSES: [&str; 9] = [
+    "200", "400", "401", "403", "404", "405", "429", "503", "_OTHER",
+];
+
+/// What is known of a request before it is answered.
+#[derive(Clone, Copy)]
+pub(crate) struct Question {
+    method: usize,
+    route: usize,
+}
+
+impl Question {
+    pub(crate) fn of(method: &Method, path: &str) -> Self {
+        Self {
+            method: place(method.as_str(), &METHODS),
+            route: place(path, &ROUTES),
+        }
+    }
+}
+
+pub(crate) struct RequestMetrics {
+    all: Family<Labels<3>, Histogram, fn() -> Histogram>,
+    /// Those that were needed so far, held so that no request looks for its own.
+    held: [[[OnceLock<Histogram>; STATUSES.len()]; ROUTES.len()]; METHODS.len()],
+}
+
+impl RequestMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let constructor: fn() -> Histogram = || Histogram::new(BOUNDS_S);
+        let all = Family::new_with_constructor(constructor);
+        registry.register_with_unit(
+            "http_server_request_duration",
+            "Until a request was answered, a wait that shapes included",
+            Unit::Seconds,
+            all.clone(),
+        );
+        let held = [const { [const { [const { OnceLock::new() }; _] }; _] }; _];
+        Self { all, held }
+    }
+
+    pub(crate) fn answered(&self, of: Question, status: StatusCode, after: Duration) {
+        let Question { method, route } = of;
+        let status = place(status.as_str(), &STATUSES);
+        let labels = [
+            ("method", METHODS[method]),
+            ("route", ROUTES[route]),
+            ("status", STATUSES[status]),
+        ];
+        let histogram =
+            self.held[method][route][status].get_or_init(|| self.all.get_or_create_owned(&labels));
+        histogram.observe(after.as_secs_f64());
+    }
+}
+
+/// The place of a value among those of its label, or the last.
+fn place(value: &str, values: &[&str]) -> usize {
+    values
+        .iter()
+        .position(|known| *known == value)
+        .unwrap_or(values.len() - 1)
+}
