@@ -6,6 +6,7 @@ mod operating;
 mod policy;
 mod redis;
 mod serving;
+mod shaping;
 mod spelling;
 pub(crate) mod values;
 
@@ -20,6 +21,7 @@ pub use self::operating::{LogForm, LogLevel, OperatingFlags};
 pub use self::policy::PolicyFlags;
 pub use self::redis::RedisFlags;
 pub use self::serving::ServingFlags;
+pub use self::shaping::ShapingFlags;
 use crate::limiter::RedisAddress;
 
 /// Rate limits over HTTP, decided in Redis.
@@ -48,6 +50,10 @@ pub struct Config {
     /// How callers are answered.
     #[command(flatten)]
     pub answers: AnswerFlags,
+
+    /// When they are.
+    #[command(flatten)]
+    pub shaping: ShapingFlags,
 
     /// How it is watched.
     #[command(flatten)]

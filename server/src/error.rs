@@ -1,4 +1,4 @@
-//! Why a request is not decided, and the one place where that becomes a status.
+//! Why a request is not answered with a decision, and the one place where that becomes a status.
 
 use std::fmt;
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::accept::prefers_problem;
 use crate::problem::{Kind, Problem};
 use crate::query::BadQuery;
+use crate::shaping::Unshaped;
 
 /// Redis could not decide. It is never a denial: the caller has done nothing wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +37,14 @@ impl fmt::Display for Unavailable {
     }
 }
 
-/// Why a request has no decision.
+/// Why a request has no answer of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     NoSuchPath,
     NoSuchMethod,
     BadQuery(BadQuery),
     Unavailable(Unavailable),
+    Unshaped(Unshaped),
 }
 
 impl From<BadQuery> for Fault {
@@ -57,6 +59,12 @@ impl From<Unavailable> for Fault {
     }
 }
 
+impl From<Unshaped> for Fault {
+    fn from(reason: Unshaped) -> Self {
+        Self::Unshaped(reason)
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -64,6 +72,7 @@ impl fmt::Display for Fault {
             Self::NoSuchMethod => f.write_str("no such method: there are GET and HEAD"),
             Self::BadQuery(query) => query.fmt(f),
             Self::Unavailable(reason) => reason.fmt(f),
+            Self::Unshaped(reason) => reason.fmt(f),
         }
     }
 }
@@ -80,7 +89,7 @@ impl Fault {
             Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadQuery(_) => StatusCode::BAD_REQUEST,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::Unshaped(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -90,7 +99,7 @@ impl Fault {
         let mut headers = HeaderMap::new();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let kind = match self {
-            Self::Unavailable(_) => {
+            Self::Unavailable(_) | Self::Unshaped(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
                 Kind::TemporaryReducedCapacity
             }

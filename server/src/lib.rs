@@ -32,12 +32,13 @@ mod query;
 mod response;
 mod routes;
 mod serving;
+mod shaping;
 mod shutdown;
 
 pub use client_address::{ClientIpHeader, Networks, Proxies};
 pub use config::{
     AnswerFlags, CallerFlags, Config, LogForm, LogLevel, OperatingFlags, PolicyFlags, RedisFlags,
-    ServingFlags,
+    ServingFlags, ShapingFlags,
 };
 pub use cors::Origins;
 pub use error::Unavailable;

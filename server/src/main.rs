@@ -33,30 +33,21 @@ async fn run(config: Config) -> io::Result<()> {
     info!("listening on {}", listener.local_addr()?);
     let metrics = Arc::new(Metrics::new(policy));
     let limiter = Limiter::new(&config.redis).map_err(io::Error::other)?;
-    let operations = Operations::new(limiter.clone(), policy, metrics.clone(), shutdown.clone());
-    let routes = router(
-        limiter,
-        policy,
-        &config.caller,
-        config.answers,
-        metrics.clone(),
-    );
-    let routes = routes.merge(operations.health());
-    let serve = |listener, routes| {
-        serve(
-            listener,
-            routes,
-            &config.serving,
-            metrics.clone(),
-            shutdown.clone(),
-        )
-    };
+    let operations = Operations::new(limiter.clone(), policy, &metrics, &shutdown);
+    let routes = router(&config, policy, limiter, &metrics, &shutdown).merge(operations.health());
+    let flags = &config.serving;
     match watched {
-        None => serve(listener, routes.merge(operations.metrics())).await,
+        None => {
+            let routes = routes.merge(operations.metrics());
+            serve(listener, routes, flags, &metrics, &shutdown).await;
+        }
         Some(watched) => {
             info!("metrics on {}", watched.local_addr()?);
             let operations = operations.health().merge(operations.metrics());
-            tokio::join!(serve(listener, routes), serve(watched, operations));
+            tokio::join!(
+                serve(listener, routes, flags, &metrics, &shutdown),
+                serve(watched, operations, flags, &metrics, &shutdown),
+            );
         }
     }
     Ok(())

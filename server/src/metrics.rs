@@ -2,6 +2,7 @@
 
 mod connections;
 mod requests;
+mod shaping;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -16,6 +17,7 @@ use crate::limiter::Answer;
 
 pub(crate) use self::connections::ConnectionMetrics;
 pub(crate) use self::requests::{Question, RequestMetrics};
+pub(crate) use self::shaping::ShapingMetrics;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -49,6 +51,7 @@ pub struct Metrics {
     redis_up: Gauge,
     pub(crate) requests: RequestMetrics,
     pub(crate) connections: ConnectionMetrics,
+    pub(crate) shaping: ShapingMetrics,
 }
 
 impl Metrics {
@@ -77,6 +80,7 @@ impl Metrics {
             redis_up,
             requests,
             connections: ConnectionMetrics::new(ours),
+            shaping: ShapingMetrics::new(ours),
             registry,
         }
     }

@@ -58,14 +58,14 @@ impl Operations {
     pub fn new(
         limiter: Limiter,
         policy: Policy,
-        metrics: Arc<Metrics>,
-        shutdown: Shutdown,
+        metrics: &Arc<Metrics>,
+        shutdown: &Shutdown,
     ) -> Self {
         Self(Arc::new(Inner {
             limiter,
             policy,
-            metrics,
-            shutdown,
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
             redis: Mutex::default(),
         }))
     }

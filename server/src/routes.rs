@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
@@ -12,10 +13,12 @@ use rl_bucket::{Algorithm, Policy};
 use tracing::debug;
 
 use crate::caller::Callers;
-use crate::config::{AnswerFlags, CallerFlags};
+use crate::config::{AnswerFlags, Config};
 use crate::error::Fault;
 use crate::limiter::Limiter;
 use crate::metrics::{Metrics, Outcome};
+use crate::shaping::Shaping;
+use crate::shutdown::Shutdown;
 use crate::{cors, response};
 
 /// What the routes share.
@@ -24,18 +27,17 @@ struct Shared {
     callers: Callers,
     answers: AnswerFlags,
     metrics: Arc<Metrics>,
+    shaping: Option<Shaping>,
 }
 
 /// `/token` and `/leaky`, limited by `limiter` with this policy. HEAD asks as GET does, and spends a token.
 pub fn router(
-    limiter: Limiter,
+    config: &Config,
     policy: Policy,
-    callers: &CallerFlags,
-    answers: AnswerFlags,
-    metrics: Arc<Metrics>,
+    limiter: Limiter,
+    metrics: &Arc<Metrics>,
+    shutdown: &Shutdown,
 ) -> Router {
-    let cors = cors::layer(&answers.cors_origins);
-    let callers = Callers::new(callers, policy);
     let router = Router::new()
         .route("/token", get(token))
         .route("/leaky", get(leaky))
@@ -43,11 +45,12 @@ pub fn router(
         .fallback(no_such_path)
         .with_state(Arc::new(Shared {
             limiter,
-            callers,
-            answers,
-            metrics,
+            callers: Callers::new(&config.caller, policy),
+            answers: config.answers.clone(),
+            metrics: metrics.clone(),
+            shaping: Shaping::new(&config.shaping, metrics.clone(), shutdown.clone()),
         }));
-    match cors {
+    match cors::layer(&config.answers.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     }
@@ -103,6 +106,11 @@ async fn answer(
     shared.metrics.decided(algorithm, outcome);
     debug!(key = asked.key, ?outcome);
     let answer = answer?;
+    if let (Some(shaping), Some(decision)) = (&shared.shaping, answer.decision()) {
+        shaping
+            .wait(Duration::from_millis(decision.delay_ms))
+            .await?;
+    }
     Ok(response::answered(
         request,
         address,

@@ -33,10 +33,11 @@ pub async fn serve(
     listener: TcpListener,
     routes: Router,
     flags: &ServingFlags,
-    metrics: Arc<Metrics>,
-    mut shutdown: Shutdown,
+    metrics: &Arc<Metrics>,
+    shutdown: &Shutdown,
 ) {
-    let mut connections = Connections::new(routes, flags, metrics, shutdown.clone());
+    let mut shutdown = shutdown.clone();
+    let mut connections = Connections::new(routes, flags, metrics.clone(), shutdown.clone());
     let deadline = tokio::select! {
         deadline = shutdown.stopping() => deadline,
         never = connections.accept_from(&listener) => never,

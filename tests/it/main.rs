@@ -27,6 +27,7 @@
 //! - `questions`: what programs ask on behalf of others: key, cost, rate, burst
 //! - `proxies`: behind a real nginx, README's, and behind two in a row
 //! - `serving`: connections: time-outs, bounds, how many, the end
+//! - `shaping`: answers that wait for their turn
 //! - `operations`: health, metrics, the log, the board
 //! - `outage`: Redis gone, stopped, back, or without the module
 //! - `run`: `make run`
@@ -63,5 +64,6 @@ mod run;
 mod sentinel;
 mod server;
 mod serving;
+mod shaping;
 mod throttle;
 mod token;

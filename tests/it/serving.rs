@@ -102,7 +102,7 @@ fn an_idle_connection_is_closed_in_both_versions_of_http() {
 }
 
 /// The client's preface, its settings and one GET, as RFC 9113 and 7541 have them: names and values from the static table.
-fn http2_request(path: &str) -> Vec<u8> {
+pub(crate) fn http2_request(path: &str) -> Vec<u8> {
     let path_length = u8::try_from(path.len()).expect("short");
     let (get, http, authority) = (0x82, 0x86, 0x41);
     let mut head = vec![get, http, 0x04, path_length];

@@ -1,0 +1,197 @@
+//! `-shape`: answers that wait for their turn.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use rl_tests::{Answer, HttpServer, RedisServer, eventually, send};
+
+/// One request in a thousand days: whoever has to wait waits for longer than any test.
+const SLOW: [&str; 3] = ["-shape", "-rate", "1/1000d"];
+
+fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
+    let redis = RedisServer::start();
+    let http = HttpServer::start(&[&["-redis", &redis.url()], flags].concat());
+    (redis, http)
+}
+
+/// The value of a metric that has no labels.
+fn metric(http: &HttpServer, name: &str) -> Option<u64> {
+    let body = http.get("/metrics").body;
+    let line = body
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok())
+}
+
+fn wait_for_waiting(http: &HttpServer, count: u64) {
+    eventually("so many to wait", || {
+        (metric(http, "rl_shaping_waiting") == Some(count)).then_some(())
+    });
+}
+
+/// A request that has to wait, on a connection of its own.
+fn begin_to_wait(http: &HttpServer) -> TcpStream {
+    let before = metric(http, "rl_shaping_waiting").expect("a metric");
+    let mut stream = http.connect();
+    stream
+        .write_all(b"GET /leaky HTTP/1.1\r\nHost: test\r\n\r\n")
+        .expect("sent");
+    wait_for_waiting(http, before + 1);
+    stream
+}
+
+fn assert_refused(answer: &Answer, error: &str) {
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.body, format!(r#"{{"error":"{error}"}}"#));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(answer.header("ratelimit"), None);
+}
+
+/// Each at least its emission intervals after the first was asked for, however slow the machine is.
+#[test]
+fn answers_leave_at_the_rate_and_tell_the_delay_they_have_waited() {
+    let (_redis, http) = start(&["-shape", "-rate", "10", "-burst", "8"]);
+    let begun = Instant::now();
+    let answers: Vec<_> = thread::scope(|scope| {
+        let ask = || (http.get("/leaky"), begun.elapsed());
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asking
+            .into_iter()
+            .map(|asking| asking.join().expect("an answer"))
+            .collect()
+    });
+    let mut waits_ms = Vec::new();
+    for (answer, wait) in &answers {
+        assert_eq!(answer.status, 200);
+        let delay_ms = answer.field("delay_ms").and_then(|ms| ms.parse().ok());
+        assert!(
+            wait.as_millis() >= delay_ms.expect("a delay"),
+            "{wait:?} {answer:?}"
+        );
+        waits_ms.push(wait.as_millis());
+    }
+    waits_ms.sort_unstable();
+    let even = waits_ms.iter().zip((0..).step_by(100));
+    assert!(
+        even.clone().all(|(wait_ms, turn_ms)| *wait_ms >= turn_ms),
+        "{waits_ms:?}"
+    );
+}
+
+#[test]
+fn only_leaky_waits_and_only_if_told_to() {
+    let (_redis, http) = start(&SLOW);
+    for _ in 0..2 {
+        assert_eq!(http.get("/token").status, 200);
+    }
+    let (_redis, http) = start(&SLOW[1..]);
+    for _ in 0..2 {
+        assert_eq!(http.get("/leaky").status, 200);
+    }
+}
+
+#[test]
+fn a_denied_request_does_not_wait() {
+    let (_redis, http) = start(&[&SLOW[..], &["-burst", "1"]].concat());
+    assert_eq!(http.get("/leaky").status, 200);
+    assert_eq!(http.get("/leaky").status, 429);
+}
+
+#[test]
+fn above_the_bound_an_allowed_request_is_refused_and_keeps_its_slot() {
+    let (redis, http) = start(&[&SLOW[..], &["-shape-waiting", "2"]].concat());
+    assert_eq!(
+        http.get("/leaky").status,
+        200,
+        "the first has nothing to wait for"
+    );
+    let _waiting = [begin_to_wait(&http), begin_to_wait(&http)];
+    assert_refused(&http.get("/leaky"), "too many requests wait for their turn");
+    assert_eq!(metric(&http, "rl_shaping_refused_total"), Some(1));
+    assert_eq!(
+        redis.connect().limit("RL.PEEK rl:leaky:127.0.0.1 COST 0")[2],
+        16
+    );
+}
+
+#[test]
+fn a_client_that_hangs_up_frees_its_place_and_not_its_slot() {
+    let (redis, http) = start(&[&SLOW[..], &["-shape-waiting", "1"]].concat());
+    assert_eq!(http.get("/leaky").status, 200);
+    let waiting = begin_to_wait(&http);
+    assert_eq!(http.get("/leaky").status, 503);
+    drop(waiting);
+    wait_for_waiting(&http, 0);
+    let _next = begin_to_wait(&http);
+    assert_eq!(
+        redis.connect().limit("RL.PEEK rl:leaky:127.0.0.1 COST 0")[2],
+        16
+    );
+}
+
+/// As above over HTTP/2, where the connection may live on.
+#[test]
+fn a_stream_that_is_reset_frees_its_place() {
+    let (_redis, http) = start(&SLOW);
+    assert_eq!(http.get("/leaky").status, 200);
+    let mut stream = http.connect();
+    stream
+        .write_all(&crate::serving::http2_request("/leaky"))
+        .expect("sent");
+    wait_for_waiting(&http, 1);
+    let reset = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8];
+    stream.write_all(&reset).expect("sent");
+    wait_for_waiting(&http, 0);
+    let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    stream.write_all(&ping).expect("the connection lives");
+}
+
+#[test]
+fn at_the_end_those_whose_turn_comes_in_time_are_answered_and_the_others_told_at_once() {
+    let flags = [
+        "-shape",
+        "-rate",
+        "1/3s",
+        "-burst",
+        "3",
+        "-drain-deadline",
+        "600s",
+    ];
+    let (_redis, mut http) = start(&flags);
+    assert_eq!(http.get("/leaky").status, 200);
+    let mut in_time = begin_to_wait(&http);
+    http.signal(Signal::SIGTERM);
+    assert_eq!(send(&mut in_time, "").status, 200);
+    assert_eq!(http.exit_code(), Some(0));
+
+    let (_redis, mut http) = start(&[&SLOW[..], &["-drain-deadline", "600s"]].concat());
+    assert_eq!(http.get("/leaky").status, 200);
+    let mut too_late = begin_to_wait(&http);
+    http.signal(Signal::SIGTERM);
+    let error = "the server stops before the turn of this request";
+    assert_refused(&send(&mut too_late, ""), error);
+    assert_eq!(too_late.read(&mut [0]).expect("the end"), 0);
+    assert_eq!(http.exit_code(), Some(0));
+}
+
+/// A wait is no reason to close the connection that waits.
+#[test]
+fn a_wait_may_be_longer_than_the_time_outs() {
+    let flags = [
+        "-shape",
+        "-rate",
+        "1/2s",
+        "-burst",
+        "3",
+        "-header-timeout",
+        "300ms",
+        "-idle-timeout",
+        "300ms",
+    ];
+    let (_redis, http) = start(&flags);
+    let statuses = [(); 2].map(|()| http.get("/leaky").status);
+    assert_eq!(statuses, [200, 200]);
+}
