@@ -29,6 +29,7 @@
 //! - `serving`: connections: time-outs, bounds, how many, the end
 //! - `shaping`: answers that wait for their turn
 //! - `operations`: health, metrics, the log, the board
+//! - `deployment`: the unit for systemd and the Dockerfile
 //! - `outage`: Redis gone, stopped, back, or without the module
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
@@ -39,6 +40,7 @@ mod clocks;
 mod cluster;
 mod concurrency;
 mod corpus;
+mod deployment;
 mod errors;
 mod headers;
 mod history;
