@@ -25,6 +25,15 @@ const OTHER_FILES: u64 = 64;
 /// How long to wait after the machine had no means for a connection, and between looks for one that has become idle.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// One in so many connections is closed at a time to make room: to find one takes a look at all of them.
+const AT_A_TIME: usize = 64;
+
+/// One in so many connections may be a stranger, who has never asked, before others make room for it.
+const ROOM_FOR_STRANGERS: usize = 4;
+
+/// How long a stranger may take to ask before it may be closed for another.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// How long the log is silent about a trouble that it has told.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -110,7 +119,7 @@ impl Connections {
         }
     }
 
-    /// Waits a little for a connection to end, and closes the one that has been idle for longest.
+    /// Waits a little for a connection to end, and closes some that are idle.
     async fn have_one_less(&mut self) {
         if let Some(ended) = self.tasks.try_join_next_with_id() {
             return self.forget(ended);
@@ -122,14 +131,32 @@ impl Connections {
         }
     }
 
+    /// Closes those that have asked nothing for longest. First strangers, of whom whoever floods has any number, unless they are
+    /// few: then there are not enough places to ask from.
     fn close_the_longest_idle(&mut self) {
-        let idle = self
-            .open
-            .iter()
-            .filter_map(|(id, (_, activity))| Some((activity.quiet_since()?, *id)));
-        let Some((_, id)) = idle.min_by_key(|(since, _)| *since) else {
-            return;
+        let quiet = self.open.iter().filter_map(|(id, (_, activity))| {
+            let since = activity.quiet_since()?;
+            Some((*id, since, activity.has_asked()))
+        });
+        let (idle, mut strangers): (Vec<_>, Vec<_>) =
+            quiet.partition(|(_, _, has_asked)| *has_asked);
+        let are_few = strangers.len() <= self.most / ROOM_FOR_STRANGERS;
+        strangers.retain(|(_, since, _)| since.elapsed() >= GRACE);
+        let mut quiet = if are_few && !idle.is_empty() {
+            idle
+        } else {
+            strangers
         };
+        let count = (self.most / AT_A_TIME).max(1);
+        if count < quiet.len() {
+            quiet.select_nth_unstable_by_key(count, |(_, since, _)| *since);
+        }
+        for (id, _, _) in quiet.into_iter().take(count) {
+            self.close(id);
+        }
+    }
+
+    fn close(&mut self, id: Id) {
         if let Some((task, _)) = self.open.remove(&id) {
             task.abort();
             self.metrics.connections.crowded_out.inc();

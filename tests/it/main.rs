@@ -27,6 +27,7 @@
 //! - `questions`: what programs ask on behalf of others: key, cost, rate, burst
 //! - `proxies`: behind a real nginx, README's, and behind two in a row
 //! - `serving`: connections: time-outs, bounds, how many, the end
+//! - `crowds`: a thousand slow clients, ten thousand connections
 //! - `shaping`: answers that wait for their turn
 //! - `operations`: health, metrics, the log, the board
 //! - `deployment`: the unit for systemd and the Dockerfile
@@ -40,6 +41,7 @@ mod clocks;
 mod cluster;
 mod concurrency;
 mod corpus;
+mod crowds;
 mod deployment;
 mod errors;
 mod headers;

@@ -101,6 +101,16 @@ fn an_idle_connection_is_closed_in_both_versions_of_http() {
     assert!(frames.contains("Request allowed"), "{frames}");
 }
 
+/// It is asked after 20 s, and has 10 s to answer.
+#[test]
+#[ignore = "make test-full"]
+fn a_client_of_http_2_that_answers_no_ping_is_gone() {
+    let (_redis, http) = start(&["-idle-timeout", NEVER]);
+    let mut deaf = http.connect();
+    deaf.write_all(&http2_request("/token")).expect("sent");
+    assert!(read_to_end(&mut deaf).contains("Request allowed"));
+}
+
 /// The client's preface, its settings and one GET, as RFC 9113 and 7541 have them: names and values from the static table.
 pub(crate) fn http2_request(path: &str) -> Vec<u8> {
     let path_length = u8::try_from(path.len()).expect("short");

@@ -16,7 +16,7 @@ pub struct ServingFlags {
     )]
     pub addr: String,
 
-    /// Most connections at a time; a further one takes the place of the one that has been idle for longest
+    /// Most connections at a time; those that have been idle for longest make room for further ones
     #[arg(
         long,
         env = "RL_MAX_CONNECTIONS",

@@ -1,0 +1,175 @@
+//! Crowds of connections that mean harm, and healthy clients among them. Each prints its figures.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rl_tests::{HttpServer, RedisServer, Stop, eventually, get};
+
+const MIB: usize = 1 << 20;
+
+fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
+    let redis = RedisServer::start();
+    let flags = [
+        &[
+            "-redis",
+            &redis.url(),
+            "-rate",
+            "1000000",
+            "-burst",
+            "1000000",
+        ],
+        flags,
+    ];
+    let http = HttpServer::start(&flags.concat());
+    (redis, http)
+}
+
+/// Lets this process hold so many connections, as the server does by itself.
+fn allow_files(count: u64) {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    assert!(hard >= count, "only {hard} files may be open");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("as many as may be");
+}
+
+/// What a healthy client saw: one that keeps its connection, and one that makes a new one each time.
+struct Service {
+    answers: usize,
+    slowest: Duration,
+}
+
+impl Service {
+    /// Asks until told to stop; each answer must be a 200, and the kept connection must never be closed.
+    fn of(http: &HttpServer, stop: &Stop) -> Self {
+        let mut service = Self {
+            answers: 0,
+            slowest: Duration::ZERO,
+        };
+        let mut kept = http.connect();
+        while !stop.is_told() {
+            for stream in [&mut kept, &mut http.connect()] {
+                let begun = Instant::now();
+                assert_eq!(get(stream, "/token").status, 200);
+                service.slowest = service.slowest.max(begun.elapsed());
+                service.answers += 1;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        service
+    }
+
+    fn print(&self, crowd: &str, http: &HttpServer) {
+        let memory = http.memory() / MIB;
+        println!(
+            "{crowd}: {} answers, the slowest after {:?}, {memory} MiB",
+            self.answers, self.slowest
+        );
+    }
+}
+
+/// Sends heads byte by byte on so many connections, each anew whenever it is closed; how often it was.
+fn trickle(http: &HttpServer, count: usize, stop: &Stop) -> usize {
+    let head = b"GET /token HTTP/1.1\r\nX-Slow: ";
+    let begin = || {
+        let mut stream = http.connect();
+        let begun = stream.write_all(head);
+        begun.is_ok().then_some(stream)
+    };
+    let mut closed = 0;
+    let mut streams: Vec<Option<TcpStream>> = (0..count).map(|_| begin()).collect();
+    while !stop.is_told() {
+        for stream in &mut streams {
+            let sent = stream.as_mut().map(|stream| stream.write_all(b"x"));
+            if !matches!(sent, Some(Ok(()))) {
+                closed += 1;
+                *stream = begin();
+            }
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    closed
+}
+
+/// A healthy client among a thousand that send their heads byte by byte, for three times as long as a head may take.
+fn serves_among_the_slow(flags: &[&str], crowd: &str) {
+    allow_files(4000);
+    let (_redis, http) = start(flags);
+    let before = http.memory();
+    let stop = Stop::default();
+    let (service, closed) = thread::scope(|scope| {
+        let slow = scope.spawn(|| trickle(&http, 1000, &stop));
+        let healthy = scope.spawn(|| Service::of(&http, &stop));
+        stop.after(|| thread::sleep(Duration::from_secs(15)));
+        (healthy.join().expect("healthy"), slow.join().expect("slow"))
+    });
+    service.print(crowd, &http);
+    println!("{crowd}: {closed} slow connections closed by the server");
+    assert!(service.answers > 0 && closed >= 1000);
+    assert!(http.memory() < before + 100 * MIB);
+}
+
+#[test]
+#[ignore = "make test-full"]
+fn a_thousand_slow_heads_keep_nobody_from_being_served() {
+    serves_among_the_slow(&[], "a thousand slow heads");
+}
+
+/// Nor where they are five times as many as connections may be.
+#[test]
+#[ignore = "make test-full"]
+fn slow_heads_that_take_all_connections_keep_nobody_from_being_served() {
+    let flags = ["-max-connections", "200"];
+    serves_among_the_slow(&flags, "a thousand slow heads for 200 connections");
+}
+
+/// Ten thousand connections at a time, of which every other one asks once and all are dropped.
+fn open_and_drop(http: &HttpServer) {
+    let crowd: Vec<TcpStream> = (0..10_000)
+        .map(|n| {
+            let mut stream = http.connect();
+            if n % 2 == 0 {
+                assert_eq!(get(&mut stream, "/token").status, 200);
+            }
+            stream
+        })
+        .collect();
+    drop(crowd);
+    eventually("the server to have closed them", || {
+        let body = http.get("/metrics").body;
+        let open = body
+            .lines()
+            .find_map(|line| line.strip_prefix("rl_connections "));
+        // The one that asks, and the healthy client's two.
+        (open?.parse::<usize>().ok()? <= 3).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "make test-full"]
+fn ten_thousand_connections_opened_and_dropped_leave_nothing_behind() {
+    allow_files(10_100);
+    let (_redis, http) = start(&["-max-connections", "11000", "-header-timeout", "600s"]);
+    let stop = Stop::default();
+    let (service, memory) = thread::scope(|scope| {
+        let healthy = scope.spawn(|| Service::of(&http, &stop));
+        let memory = stop.after(|| {
+            [(); 6].map(|()| {
+                open_and_drop(&http);
+                http.memory()
+            })
+        });
+        (healthy.join().expect("healthy"), memory)
+    });
+    service.print(
+        "ten thousand connections opened and dropped, six times",
+        &http,
+    );
+    println!("after each time: {:?} MiB", memory.map(|bytes| bytes / MIB));
+    assert!(memory.iter().all(|bytes| *bytes < 500 * MIB));
+    assert!(
+        memory[5] < memory[3] + memory[3] / 8,
+        "it grows from time to time"
+    );
+}
