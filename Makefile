@@ -32,7 +32,7 @@ test-full: ## all tests, the long ones too, on nine servers; then the laws on a 
 	  cargo test --release --package rl-bucket
 
 fuzz: ## each fuzz target for SECONDS (600); needs cargo install cargo-fuzz
-	@for target in rate state arguments calls; do \
+	@for target in rate state arguments calls client_address; do \
 	  (cd tests/fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . $$target -- -max_total_time=$(or $(SECONDS),600)) || exit 1; \
 	done
 

@@ -169,6 +169,7 @@ mod tests {
         assert_eq!(told("0.1", 1, allowed(0, 10_000)).1, "\"token\";r=0;t=10");
         assert_eq!(told("0.1", 3, allowed(0, 27_500)).1, "\"token\";r=0;t=8");
         assert_eq!(told("10", 20, allowed(0, 2000)).1, "\"token\";r=0;t=1");
+        assert_eq!(told("10", 20, allowed(0, 0)).1, "\"token\";r=0;t=1");
     }
 
     #[test]
@@ -243,7 +244,7 @@ mod tests {
         #[test]
         fn a_parser_of_structured_fields_reads_every_decision(
             (count, period_us, burst) in (1..1_u64 << 48, 1..1_u64 << 48, 1..1_u64 << 48),
-            remaining in any::<u64>(), wait_ms in prop::option::of(1..=Decision::LONGEST_MS), reset_after_ms in 0..=Decision::LONGEST_MS,
+            remaining in prop_oneof![Just(0), any::<u64>()], wait_ms in prop::option::of(1..=Decision::LONGEST_MS), reset_after_ms in 0..=Decision::LONGEST_MS,
             is_allowed in any::<bool>(),
         ) {
             let rate = Rate::new(count.into(), period_us.into()).unwrap();

@@ -195,6 +195,7 @@ mod tests {
             ("key", "key: expected 1 to 512 bytes".to_owned()),
             ("cost=", format!("cost: expected {tokens}")),
             ("cost=-1", format!("cost: expected {tokens}")),
+            ("cost=-0", format!("cost: expected {tokens}")),
             ("cost=1.0", format!("cost: expected {tokens}")),
             ("cost=1e400", format!("cost: expected {tokens}")),
             ("cost=NaN", format!("cost: expected {tokens}")),

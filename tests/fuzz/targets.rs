@@ -2,13 +2,19 @@
 //! their corpus.
 #![allow(
     dead_code,
+    unreachable_pub,
     reason = "each target is a program of its own and uses one of these"
 )]
 
+use std::net::IpAddr;
+
+use client_address::{ClientIpHeader, Networks, Proxies};
 use rl_bucket::{Algorithm, Bucket, Change, Policy, Rate, Request, State, Tokens, UnixMicros};
 
 #[path = "../../module/src/args.rs"]
 mod args;
+#[path = "../../server/src/client_address.rs"]
+mod client_address;
 #[path = "../../module/src/error.rs"]
 mod error;
 #[path = "../../module/bucket/tests/laws/oracle.rs"]
@@ -129,5 +135,38 @@ pub(crate) fn calls(data: &[u8]) {
             Some((_, Change::Remove)) => state = None,
             Some((_, Change::Nothing)) | None => {}
         }
+    }
+}
+
+/// Whose address: whatever a client writes, a stranger is itself, and what trusted proxies add at the right decides.
+pub(crate) fn client_address(data: &[u8]) {
+    let Some((kind, text)) = data.split_first() else {
+        return;
+    };
+    let trusted = "10.0.0.0/8,2001:db8::/32".parse().expect("networks");
+    let header = [ClientIpHeader::XForwardedFor, ClientIpHeader::Forwarded][usize::from(kind % 2)];
+    let proxies = Proxies { trusted, header };
+    let client = |peer: [u8; 4], text: &[u8]| {
+        let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+        proxies.client(peer.into(), lines.into_iter())
+    };
+    let (stranger, proxy) = ([203, 0, 113, 9], [10, 0, 0, 1]);
+    assert_eq!(client(stranger, text), IpAddr::from(stranger));
+    let found = client(proxy, text);
+    assert_eq!(found, found.to_canonical());
+    let pair = match header {
+        ClientIpHeader::Forwarded => "for=",
+        _ => "",
+    };
+    for separator in [", ", "\n"] {
+        let added =
+            |address: &str| [text, format!("{separator}{pair}{address}").as_bytes()].concat();
+        assert_eq!(client(proxy, &added("203.0.113.9")), IpAddr::from(stranger));
+        let one_more = client(proxy, &added("10.0.0.1"));
+        assert_eq!(one_more, found);
+        assert_eq!(client(proxy, &added("unknown")), IpAddr::from(proxy));
+    }
+    if let Ok(text) = str::from_utf8(text) {
+        let _ = text.parse::<Networks>();
     }
 }

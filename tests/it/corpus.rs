@@ -37,3 +37,8 @@ fn the_argument_parser_takes_its_corpus() {
 fn the_sequences_of_calls_take_their_corpus() {
     replay("calls", targets::calls);
 }
+
+#[test]
+fn the_client_s_address_takes_its_corpus() {
+    replay("client_address", targets::client_address);
+}
