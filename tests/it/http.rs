@@ -1,9 +1,9 @@
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
-use rl_tests::{HttpServer, RedisServer, artifacts, eventually, get, send};
+use rl_tests::{HttpServer, Process, RedisServer, artifacts, eventually, get, send};
 
 fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
     let redis = RedisServer::start();
@@ -204,4 +204,24 @@ fn what_is_in_flight_is_finished_before_the_end() {
         assert!(answer.ends_with("}"), "{answer:?}");
         assert_eq!(http.exit_code(), Some(0), "{signal}");
     }
+}
+
+/// As in a pipe whose other programs the same Ctrl-C has ended first.
+#[test]
+fn a_log_that_nobody_reads_any_more_does_not_hold_up_the_end() {
+    let mut child = Command::new(&artifacts().server)
+        .args(["-addr", "127.0.0.1:0"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("built");
+    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("listening on") {
+        line.clear();
+        assert!(log.read_line(&mut line).expect("UTF-8") > 0, "it listens");
+    }
+    drop(log);
+    let mut server = Process::from(child);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
 }
