@@ -46,8 +46,9 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
         .ok_or_else(|| format!("expected origins such as https://app.example, or *: '{text}'"))
 }
 
-/// Answers preflights, which then spend no token, and says in other answers that these origins may read them. `None` if there
-/// are no such origins.
+/// Answers preflights, which then spend no token, and says in other answers that these origins may read them.
+///
+/// `None` if there are no such origins.
 pub(crate) fn layer(origins: &Origins) -> Option<CorsLayer> {
     let allowed = match origins {
         Origins::Listed(origins) if origins.is_empty() => return None,

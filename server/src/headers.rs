@@ -244,7 +244,9 @@ mod tests {
         #[test]
         fn a_parser_of_structured_fields_reads_every_decision(
             (count, period_us, burst) in (1..1_u64 << 48, 1..1_u64 << 48, 1..1_u64 << 48),
-            remaining in prop_oneof![Just(0), any::<u64>()], wait_ms in prop::option::of(1..=Decision::LONGEST_MS), reset_after_ms in 0..=Decision::LONGEST_MS,
+            remaining in prop_oneof![Just(0), any::<u64>()],
+            wait_ms in prop::option::of(1..=Decision::LONGEST_MS),
+            reset_after_ms in 0..=Decision::LONGEST_MS,
             is_allowed in any::<bool>(),
         ) {
             let rate = Rate::new(count.into(), period_us.into()).unwrap();

@@ -54,3 +54,70 @@ fn advice(denial: &Decision) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use axum::body::to_bytes;
+    use axum::http::Request;
+    use rl_bucket::{Algorithm, Policy, Rate, Tokens};
+
+    use super::*;
+
+    /// The status, the RateLimit field and the body of this answer.
+    async fn told(answer: Answer) -> (u16, Option<HeaderValue>, String) {
+        let asked = Asked {
+            algorithm: Algorithm::Token,
+            key: String::new(),
+            policy: Policy::new(Rate::parse(b"10").unwrap(), Tokens::ONE).unwrap(),
+            cost: Tokens::ONE,
+        };
+        let flags = AnswerFlags {
+            deny_status: StatusCode::FORBIDDEN,
+            x_ratelimit: true,
+            cors_origins: "".parse().unwrap(),
+        };
+        let (request, ()) = Request::new(()).into_parts();
+        let ip = Ipv4Addr::LOCALHOST.into();
+        let response = answered(&request, ip, &asked, &answer, &flags);
+        let (told, body) = response.into_parts();
+        let body = to_bytes(body, 1000).await.unwrap().to_vec();
+        let field = told.headers.get("ratelimit").cloned();
+        let has_older_form = told.headers.contains_key("x-ratelimit-limit");
+        assert_eq!(has_older_form, field.is_some());
+        (
+            told.status.as_u16(),
+            field,
+            String::from_utf8(body).unwrap(),
+        )
+    }
+
+    fn denial() -> Decision {
+        Decision {
+            allowed: 0,
+            limit: 1,
+            remaining: 0,
+            retry_after_ms: Some(7),
+            reset_after_ms: 7,
+            delay_ms: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_counted_has_no_numbers_and_says_that_it_is_degraded() {
+        let (status, field, body) = told(Answer::Degraded(None)).await;
+        let expected =
+            r#"{"allowed":true,"ip":"127.0.0.1","message":"Request allowed","degraded":true}"#;
+        assert_eq!((status, field, body.as_str()), (200, None, expected));
+    }
+
+    #[tokio::test]
+    async fn what_was_decided_without_redis_has_numbers_and_says_that_it_is_degraded() {
+        let (status, field, body) = told(Answer::Degraded(Some(denial()))).await;
+        let (_, same_field, undegraded) = told(Answer::Decided(denial())).await;
+        assert_eq!((status, field.clone()), (403, same_field));
+        assert!(field.is_some());
+        assert_eq!(body, undegraded.replace('}', r#","degraded":true}"#));
+    }
+}

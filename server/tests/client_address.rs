@@ -263,7 +263,9 @@ fn untrusted_address() -> impl Strategy<Value = IpAddr> {
 /// Bytes that mean something in these headers, more often than others.
 fn anything() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
-        4 => prop::sample::select(vec!["\"", ",", ";", "=", "\\", " ", ":", "[", "]", "for=", "unknown", "1.1.1.1", "10.1.1.1", "::1"])
+        4 => prop::sample::select(vec![
+            "\"", ",", ";", "=", "\\", " ", ":", "[", "]", "for=", "unknown", "1.1.1.1", "10.1.1.1", "::1"
+        ])
             .prop_map(|text| text.as_bytes().to_vec()),
         1 => prop::collection::vec(any::<u8>(), 1..4),
     ];
@@ -311,7 +313,8 @@ fn any_header() -> impl Strategy<Value = ClientIpHeader> {
     ]
 }
 
-/// What a chain of trusted proxies sends: the client's own bytes, then its address, then theirs, and whether each begins a new line.
+/// What a chain of trusted proxies sends: the client's own bytes, then its address, then theirs, and whether each begins a
+/// new line.
 #[derive(Clone, Debug)]
 struct Chain {
     header: ClientIpHeader,
@@ -359,7 +362,9 @@ fn client_of(header: ClientIpHeader, peer: IpAddr, lines: &[Vec<u8>]) -> IpAddr 
 
 proptest! {
     #[test]
-    fn whatever_a_client_writes_itself_its_address_is_the_one_that_the_proxies_saw(chain in chain(), peer in trusted_address()) {
+    fn whatever_a_client_writes_itself_its_address_is_the_one_that_the_proxies_saw(
+        chain in chain(), peer in trusted_address(),
+    ) {
         prop_assert_eq!(client_of(chain.header, peer, &chain.lines()), chain.client.to_canonical());
     }
 
