@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use rl_tests::{Answer, HttpServer, RedisServer, artifacts, eventually, get, project, send};
@@ -77,6 +79,32 @@ fn to_ask_for_health_makes_no_key() {
         assert_eq!(http.get(path).status, 200, "{path}");
     }
     assert_eq!(redis.connect().line::<u64>("DBSIZE"), 0);
+}
+
+/// However many ask at once.
+#[test]
+fn to_ask_for_health_loads_redis_four_times_a_second_at_most() {
+    let (redis, http) = start(&[]);
+    let mut redis = redis.connect();
+    let mut calls = || {
+        let stats = redis.info("commandstats", "cmdstat_rl.token");
+        let calls = stats.and_then(|stats| stats.split(['=', ',']).nth(1)?.parse().ok());
+        calls.unwrap_or(0)
+    };
+    let (before, begun): (u128, _) = (calls(), Instant::now());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut stream = http.connect();
+                for path in ["/readyz", "/healthz", "/metrics"].repeat(100) {
+                    assert_eq!(get(&mut stream, path).status, 200);
+                }
+            });
+        }
+    });
+    let most = begun.elapsed().as_millis() / 250 + 1;
+    let asked = calls() - before;
+    assert!((1..=most).contains(&asked), "{asked} calls, at most {most}");
 }
 
 /// The samples of `/metrics`: each with its labels, and its value.
