@@ -19,10 +19,9 @@ pub use self::answers::AnswerFlags;
 pub use self::caller::CallerFlags;
 pub use self::operating::{LogForm, LogLevel, OperatingFlags};
 pub use self::policy::PolicyFlags;
-pub use self::redis::RedisFlags;
+pub use self::redis::{OnOutage, RedisFlags};
 pub use self::serving::ServingFlags;
 pub use self::shaping::ShapingFlags;
-use crate::limiter::RedisAddress;
 
 /// Rate limits over HTTP, decided in Redis.
 ///
@@ -70,7 +69,7 @@ impl Config {
     fn from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let config = Self::try_parse_from(spelling::in_claps(&Self::command(), words))?;
         // Not by clap, whose error would repeat the address with the password in it.
-        if let Err(reason) = config.redis.address.parse::<RedisAddress>() {
+        if let Err(reason) = config.redis.address() {
             let error = format!("invalid value for '--redis <ADDRESS>': {reason}\n");
             return Err(Self::command().error(ErrorKind::ValueValidation, error));
         }
@@ -194,7 +193,7 @@ mod tests {
             ),
             ("10/s", 20)
         );
-        assert_eq!(config.redis.deadline, Duration::from_millis(100));
+        assert_eq!(config.redis.deadline, Duration::from_millis(50));
         assert_eq!(config.serving.max_connections, 10_000);
         assert_eq!(config.serving.drain_delay, Duration::ZERO);
     }

@@ -37,8 +37,8 @@ mod shutdown;
 
 pub use client_address::{ClientIpHeader, Networks, Proxies};
 pub use config::{
-    AnswerFlags, CallerFlags, Config, LogForm, LogLevel, OperatingFlags, PolicyFlags, RedisFlags,
-    ServingFlags, ShapingFlags,
+    AnswerFlags, CallerFlags, Config, LogForm, LogLevel, OnOutage, OperatingFlags, PolicyFlags,
+    RedisFlags, ServingFlags, ShapingFlags,
 };
 pub use cors::Origins;
 pub use error::Unavailable;

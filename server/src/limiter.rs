@@ -1,54 +1,38 @@
-//! The only file that speaks to Redis.
+//! Who decides: Redis, within a deadline, or what `-on-outage` says in its place.
+//!
+//! [`connection`] and [`address`] are all that knows the client crate. A [`link`] keeps a connection to one [`place`], with the
+//! [`breaker`] before it; a [`cluster`] has a link for each primary. What needs no Redis stands apart: [`local`] buckets,
+//! in a bounded [`table`].
 
-use std::fmt;
-use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+mod address;
+mod breaker;
+mod cluster;
+mod connection;
+mod link;
+mod local;
+mod place;
+mod seldom;
+mod slots;
+mod table;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-    ProtocolVersion, RedisError, ServerErrorKind,
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use rl_bucket::{Algorithm, Decision, Policy, Tokens};
-use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::config::RedisFlags;
+pub use self::address::RedisAddress;
+use self::cluster::Cluster;
+use self::connection::Fault;
+use self::link::Link;
+use self::local::Local;
+use self::place::{Place, Sentinels};
+use self::seldom::Seldom;
+use crate::config::{OnOutage, RedisFlags};
 use crate::error::Unavailable;
 
-/// How long one attempt to connect may take.
-const CONNECT: Duration = Duration::from_millis(250);
-
-/// Calls that may wait to be written to the one connection.
-const PIPELINE: usize = 1024;
-
-/// Where Redis is: `host:port`, or a `redis://` or `unix:` URL. Checked when read, and never shown with its password.
-#[derive(Clone, Debug)]
-pub struct RedisAddress(ConnectionInfo);
-
-impl FromStr for RedisAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_url = text.contains("://") || text.starts_with("unix:");
-        let url = if is_url {
-            text.to_owned()
-        } else {
-            format!("redis://{text}")
-        };
-        url.into_connection_info()
-            .map(Self)
-            .map_err(|error| error.to_string())
-    }
-}
-
-impl fmt::Display for RedisAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.addr())
-    }
-}
+/// The key of a bucket that is never made.
+const PROBE: &str = "rl:probe";
 
 /// What one request asks for: so much of the bucket in this key, under this policy.
 #[derive(Clone, Debug)]
@@ -89,35 +73,43 @@ impl Answer {
     }
 }
 
-/// Asks Redis to decide, over one connection that all requests share and that is made anew whenever it is lost.
+/// Decides what each caller may do.
 #[derive(Clone)]
-pub struct Limiter {
-    client: Client,
-    connection: ConnectionManager,
-    /// How long a request waits for Redis. Left to itself the client would wait for its reconnection, for seconds.
+pub struct Limiter(Arc<Inner>);
+
+struct Inner {
+    redis: Redis,
+    /// How long a request waits for Redis.
     deadline: Duration,
-    /// What the log last said: why Redis does not decide, or that it does.
-    trouble: Arc<Mutex<Option<Unavailable>>>,
+    outage: Outage,
+    outage_log: Seldom,
+}
+
+enum Redis {
+    Server(Link),
+    Cluster(Cluster),
+}
+
+/// What becomes of a request that Redis does not decide.
+enum Outage {
+    Deny,
+    Allow,
+    Local(Local),
 }
 
 impl Limiter {
-    /// Redis need not be there yet; the connection is begun at once.
+    /// Redis need not be there yet; the connection is begun at once, by tasks of the current runtime.
     ///
     /// # Errors
     ///
     /// If the address cannot be used at all.
     pub fn new(flags: &RedisFlags) -> Result<Self, String> {
-        let RedisAddress(info) = flags.address.parse()?;
-        let client = Client::open(with_settings(&info)).map_err(|error| error.to_string())?;
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), reconnection())
-            .map_err(|error| error.to_string())?;
-        tokio::spawn(first_use(connection.clone(), RedisAddress(info)));
-        Ok(Self {
-            client,
-            connection,
+        Ok(Self(Arc::new(Inner {
+            redis: Redis::at(flags.address()?, flags.deadline)?,
             deadline: flags.deadline,
-            trouble: Arc::default(),
-        })
+            outage: Outage::of(flags.on_outage),
+            outage_log: Seldom::since(Instant::now()),
+        })))
     }
 
     /// Takes what is asked for.
@@ -126,125 +118,91 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] within the deadline, whatever Redis does.
+    /// [`Unavailable`] within the deadline, whatever Redis does, if Redis does not decide and nobody else is to.
     pub async fn ask(&self, asked: &Asked) -> Result<Answer, Unavailable> {
-        let call = command(asked);
-        let mut connection = self.connection.clone();
-        let reply = timeout(self.deadline, call.query_async::<Vec<i64>>(&mut connection)).await;
-        let decision = match reply {
-            Err(_elapsed) => Err(Unavailable::NoAnswer),
-            Ok(Err(error)) => Err(reason(&error)),
-            Ok(Ok(reply)) => Decision::from_wire(&reply)
-                .ok_or_else(|| Unavailable::Refused("a reply that is none".to_owned())),
-        };
-        self.log_a_turn(decision.as_ref().err());
-        decision.map(Answer::Decided)
+        let deadline = Instant::now() + self.0.deadline;
+        match self.0.redis.ask(asked, deadline).await {
+            Ok(decision) => Ok(Answer::Decided(decision)),
+            Err(fault) => self.0.without_redis(asked, fault.into()),
+        }
     }
 
     /// Whether Redis decides: asks it, under this policy, for none of the tokens of a bucket that is never made.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] within the deadline.
+    /// [`Unavailable`] within the deadline, whatever is to become of requests.
     pub(crate) async fn probe(&self, policy: Policy) -> Result<(), Unavailable> {
         let probe = Asked {
             algorithm: Algorithm::Token,
-            key: "rl:probe".to_owned(),
+            key: PROBE.to_owned(),
             policy,
             cost: Tokens::ZERO,
         };
-        self.ask(&probe).await.map(drop)
-    }
-
-    /// Logs when Redis stops and when it starts to decide, and when the reason changes; not each request in between.
-    fn log_a_turn(&self, trouble: Option<&Unavailable>) {
-        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref() == trouble {
-            return;
-        }
-        match trouble {
-            Some(reason) => warn!("{reason}; answering 503"),
-            None => info!("Redis decides again"),
-        }
-        if trouble == Some(&Unavailable::NoAnswer) {
-            tokio::spawn(log_why(self.client.clone()));
-        }
-        *last = trouble.cloned();
+        let deadline = Instant::now() + self.0.deadline;
+        let decision = self.0.redis.ask(&probe, deadline).await;
+        decision.map(drop).map_err(Unavailable::from)
     }
 }
 
-fn command(asked: &Asked) -> Cmd {
-    let mut command = redis::cmd(match asked.algorithm {
-        Algorithm::Token => "RL.TOKEN",
-        Algorithm::Leaky => "RL.LEAKY",
-    });
-    command
-        .arg(&asked.key)
-        .arg(asked.policy.rate().to_string())
-        .arg(asked.policy.capacity().get());
-    if asked.cost != Tokens::ONE {
-        command.arg("COST").arg(asked.cost.get());
-    }
-    command
-}
-
-/// Begins the connection, so that the first caller does not wait for it.
-async fn first_use(mut connection: ConnectionManager, address: RedisAddress) {
-    match redis::cmd("PING").exec_async(&mut connection).await {
-        Ok(()) => info!("connected to Redis at {address}"),
-        Err(error) => warn!("Redis at {address}: {error}"),
-    }
-}
-
-/// Logs why no connection can be made, such as a wrong password, which the connection manager keeps to itself.
-async fn log_why(client: Client) {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT));
-    if let Err(error) = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-    {
-        warn!("no connection to Redis: {error}");
-    }
-}
-
-/// A peer that is gone without a word is noticed in two seconds, and small writes are not held back.
-fn with_settings(info: &ConnectionInfo) -> ConnectionInfo {
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(1))
-        .with_interval(Duration::from_secs(1));
-    let tcp = TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive)
-        .set_user_timeout(Duration::from_secs(2));
-    let redis = info
-        .redis_settings()
-        .clone()
-        .set_protocol(ProtocolVersion::RESP3);
-    info.clone().set_tcp_settings(tcp).set_redis_settings(redis)
-}
-
-/// Tries for ever, more than once a second, so that service is back as soon as Redis is.
-fn reconnection() -> ConnectionManagerConfig {
-    ConnectionManagerConfig::new()
-        .set_min_delay(Duration::from_millis(10))
-        .set_max_delay(Duration::from_millis(200))
-        .set_number_of_retries(usize::MAX)
-        .set_connection_timeout(Some(CONNECT))
-        .set_response_timeout(None)
-        .set_pipeline_buffer_size(PIPELINE)
-}
-
-fn reason(error: &RedisError) -> Unavailable {
-    let detail = error.detail().unwrap_or_default();
-    match (error.kind(), error.code()) {
-        (ErrorKind::Server(ServerErrorKind::ResponseError), _)
-            if detail.starts_with("unknown command") =>
-        {
-            Unavailable::NoModule
+impl Inner {
+    fn without_redis(&self, asked: &Asked, reason: Unavailable) -> Result<Answer, Unavailable> {
+        if self.outage_log.is_due(Instant::now()) {
+            warn!("{reason}: {}", self.outage.consequence());
         }
-        (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => {
-            Unavailable::Refused(code.to_owned())
+        self.outage.answer(asked, reason)
+    }
+}
+
+impl Redis {
+    fn at(address: RedisAddress, deadline: Duration) -> Result<Self, String> {
+        let place = match address {
+            RedisAddress::One(server) => Place::Server(server),
+            RedisAddress::Sentinels { sentinels, name } => {
+                Place::Primary(Sentinels::new(sentinels, name))
+            }
+            RedisAddress::Cluster(seeds) => {
+                let cluster = Cluster::of(&seeds, deadline).ok_or("a cluster without a node")?;
+                return Ok(Self::Cluster(cluster));
+            }
+        };
+        Ok(Self::Server(Link::to(place, deadline)))
+    }
+
+    async fn ask(&self, asked: &Asked, deadline: Instant) -> Result<Decision, Fault> {
+        match self {
+            Self::Server(link) => link.ask(asked, deadline.into()).await,
+            Self::Cluster(cluster) => cluster.ask(asked, deadline.into()).await,
         }
-        _ => Unavailable::NoAnswer,
+    }
+}
+
+impl Outage {
+    fn of(mode: OnOutage) -> Self {
+        match mode {
+            OnOutage::Deny => Self::Deny,
+            OnOutage::Allow => Self::Allow,
+            OnOutage::Local => Self::Local(Local::new()),
+        }
+    }
+
+    /// In words, for the log.
+    fn consequence(&self) -> &'static str {
+        match self {
+            Self::Deny => "requests are answered with 503",
+            Self::Allow => "requests pass uncounted",
+            Self::Local(_) => "this process limits by itself",
+        }
+    }
+
+    fn answer(&self, asked: &Asked, reason: Unavailable) -> Result<Answer, Unavailable> {
+        match self {
+            Self::Deny => Err(reason),
+            Self::Allow => Ok(Answer::Degraded(None)),
+            Self::Local(local) => match local.decide(asked) {
+                Some(decision) => Ok(Answer::Degraded(Some(decision))),
+                None => Err(reason),
+            },
+        }
     }
 }

@@ -1,0 +1,160 @@
+//! When a Redis that does not answer is no longer asked: the circuit breaker, pure.
+//!
+//! ```text
+//!              opened                      lost
+//! Connecting ----------> Connected ------------------> Connecting
+//!     |                    |                               |
+//!     | failed             | silent, turned away           | failed
+//!     v        opened      v                               v
+//!   Gone   <----------   Gone                            Gone
+//! ```
+//!
+//! Requests wait only while Connecting, which ends with the first attempt to connect, and for the answer while Connected.
+//! While Gone nobody waits: the attempts go on beside the requests, and the first that succeeds brings all of them back.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::error::Unavailable;
+
+/// Calls in a row that got no answer, and none between them that got one, after which Redis counts as gone. One slow command
+/// of somebody else's makes a few.
+const SILENCE: u32 = 5;
+
+/// Refusals that have nothing to do with the call: this connection leads to a server that decides for nobody.
+const TURNS_ALL_AWAY: [&str; 4] = ["LOADING", "MASTERDOWN", "NOAUTH", "READONLY"];
+
+/// Whether Redis is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase<C> {
+    /// Not known: whoever asks waits, within its deadline, for the attempt that is being made.
+    Connecting,
+    /// Whoever asks is sent over this connection.
+    Connected(C),
+    /// Nobody asks, for this reason.
+    Gone(Unavailable),
+}
+
+impl<C: Clone> Phase<C> {
+    /// What is to be used, or why there is none. `None` while that is not known.
+    pub(super) fn known(&self) -> Option<Result<C, Unavailable>> {
+        match self {
+            Self::Connecting => None,
+            Self::Connected(connection) => Some(Ok(connection.clone())),
+            Self::Gone(reason) => Some(Err(reason.clone())),
+        }
+    }
+}
+
+/// What ends a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was closed, by whomever.
+    Lost,
+    /// Calls got no answer.
+    Silent,
+    /// The server decides for nobody, with this error code.
+    TurnedAway(String),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost => f.write_str("the connection is closed"),
+            Self::Silent => write!(f, "{SILENCE} calls in a row got no answer"),
+            Self::TurnedAway(code) => write!(f, "every call is refused: {code}"),
+        }
+    }
+}
+
+impl End {
+    /// Whether a call that was refused with this error code ends the connection for all.
+    pub(super) fn by(code: &str) -> Option<Self> {
+        let all = TURNS_ALL_AWAY.contains(&code);
+        all.then(|| Self::TurnedAway(code.to_owned()))
+    }
+
+    /// What comes after the connection. One that was closed may have been idle, so that nothing is known of Redis.
+    pub(super) fn phase<C>(self) -> Phase<C> {
+        match self {
+            Self::Lost => Phase::Connecting,
+            end => Phase::Gone(end.into()),
+        }
+    }
+}
+
+impl From<End> for Unavailable {
+    fn from(end: End) -> Self {
+        match end {
+            End::Lost | End::Silent => Self::NoAnswer,
+            End::TurnedAway(code) => Self::Refused(code),
+        }
+    }
+}
+
+/// How many calls in a row got no answer on a connection. Many callers count at once.
+#[derive(Debug, Default)]
+pub(super) struct Silence(AtomicU32);
+
+impl Silence {
+    /// A call was answered. No more than a read while all are.
+    pub(super) fn end(&self) {
+        if self.0.load(Ordering::Relaxed) != 0 {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A call was not. Says whether that makes too many.
+    pub(super) fn grow(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_calls_without_an_answer_are_too_many_only_if_none_between_was_answered() {
+        let silence = Silence::default();
+        for _ in 0..3 {
+            assert!((1..SILENCE).all(|_| !silence.grow()));
+            silence.end();
+        }
+        assert!((1..SILENCE).all(|_| !silence.grow()));
+        assert!(silence.grow());
+        assert!(silence.grow(), "and stay so until one is answered");
+    }
+
+    #[test]
+    fn a_refusal_of_the_call_leaves_the_connection_and_one_of_all_ends_it() {
+        for code in [
+            "OOM",
+            "NOPERM",
+            "WRONGTYPE",
+            "ERR",
+            "MOVED",
+            "CLUSTERDOWN",
+            "BUSY",
+            "loading",
+        ] {
+            assert_eq!(End::by(code), None);
+        }
+        for code in TURNS_ALL_AWAY {
+            assert_eq!(End::by(code), Some(End::TurnedAway(code.to_owned())));
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_silent_server_or_one_that_turns_all_away_and_all_do_for_a_lost_connection()
+     {
+        let phase = End::phase::<()>;
+        assert_eq!(phase(End::Silent), Phase::Gone(Unavailable::NoAnswer));
+        let readonly = End::TurnedAway("READONLY".to_owned());
+        assert_eq!(
+            phase(readonly),
+            Phase::Gone(Unavailable::Refused("READONLY".to_owned()))
+        );
+        assert_eq!(phase(End::Lost), Phase::Connecting);
+    }
+}

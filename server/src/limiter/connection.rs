@@ -1,0 +1,262 @@
+//! One connection, and all that is said over it: beside [`super::address`], the only file that knows the client crate.
+//!
+//! What was sent is never sent again: neither here nor in the crate, whose plain connection knows no retries.
+
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, SendError};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, PushInfo, PushKind, RedisError, RedisWrite,
+    ServerError, Value,
+};
+use rl_bucket::{Algorithm, Decision, Tokens};
+
+use super::address::Server;
+use super::slots::{Node, Slots};
+use super::{Asked, PROBE};
+use crate::error::Unavailable;
+
+/// Bytes for the words of a call beside its key.
+const NUMBERS: usize = 64;
+
+/// Calls that may wait to be written.
+const PIPELINE: usize = 1024;
+
+/// What a call got instead of a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The connection was closed before an answer came.
+    Closed,
+    /// There is none, for this reason.
+    Undecided(Unavailable),
+    /// The key's slot is served there.
+    Moved(Node),
+    /// The key may be there already: this call goes there after ASKING.
+    Ask(Node),
+}
+
+impl From<Fault> for Unavailable {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Closed => Self::NoAnswer,
+            Fault::Undecided(reason) => reason,
+            Fault::Moved(_) => Self::Refused("MOVED".to_owned()),
+            Fault::Ask(_) => Self::Refused("ASK".to_owned()),
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug)]
+pub(super) struct NoConnection {
+    /// What callers are told.
+    pub(super) reason: Unavailable,
+    /// What only the log says.
+    pub(super) detail: String,
+}
+
+impl NoConnection {
+    /// No answer came in time.
+    pub(super) fn silent(within: Duration) -> Self {
+        Self {
+            reason: Unavailable::NoAnswer,
+            detail: format!("no answer within {within:?}"),
+        }
+    }
+}
+
+impl From<Unavailable> for NoConnection {
+    fn from(reason: Unavailable) -> Self {
+        let detail = reason.to_string();
+        Self { reason, detail }
+    }
+}
+
+impl From<RedisError> for NoConnection {
+    fn from(error: RedisError) -> Self {
+        let reason = match (error.kind(), error.code()) {
+            (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => {
+                Unavailable::Refused(code.to_owned())
+            }
+            _ => Unavailable::NoAnswer,
+        };
+        Self {
+            reason,
+            detail: error.to_string(),
+        }
+    }
+}
+
+/// A connection that many callers use at once. Closed when the last of its clones is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Connection(MultiplexedConnection);
+
+impl Connection {
+    /// Connects and logs in; `closed` is called when the connection ends by itself.
+    pub(super) async fn open(
+        to: &Server,
+        closed: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, NoConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(PIPELINE)
+            .set_push_sender(move |push: PushInfo| {
+                if push.kind == PushKind::Disconnection {
+                    closed();
+                }
+                Ok::<_, SendError>(())
+            });
+        let client = Client::open(to.clone())?;
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        connection.await.map(Self).map_err(NoConnection::from)
+    }
+
+    /// Asks what a request asks, and takes nothing: 0 tokens of a bucket that is never made.
+    pub(super) async fn probe(&self) -> Result<Decision, Fault> {
+        let mut probe = redis::cmd("RL.TOKEN");
+        probe.arg(PROBE).arg(1).arg(1).arg("COST").arg(0);
+        self.call(&probe).await
+    }
+
+    /// Takes what is asked for.
+    pub(super) async fn ask(&self, asked: &Asked) -> Result<Decision, Fault> {
+        self.call(&command(asked)).await
+    }
+
+    async fn call(&self, command: &Cmd) -> Result<Decision, Fault> {
+        let reply = self.0.clone().send_packed_command(command).await;
+        decision(reply.map_err(|_| Fault::Closed)?)
+    }
+
+    /// As [`Connection::ask`], of a node that is still taking over the key's slot.
+    pub(super) async fn ask_importing(&self, asked: &Asked) -> Result<Decision, Fault> {
+        let mut both = redis::pipe();
+        both.cmd("ASKING").add_command(command(asked));
+        let replies = self.0.clone().send_packed_commands(&both, 1, 1).await;
+        let reply = replies.map_err(|_| Fault::Closed)?.pop();
+        decision(reply.unwrap_or_default())
+    }
+
+    /// Which node of the cluster serves which slots, as `asked`, the node at the other end, sees it.
+    pub(super) async fn slots(&self, asked: &Node) -> Result<Slots<Node>, Fault> {
+        let mut query = redis::cmd("CLUSTER");
+        let reply = self.0.clone().send_packed_command(query.arg("SLOTS")).await;
+        let slots: Option<Slots<Node>> = match reply.map_err(|_| Fault::Closed)? {
+            Value::ServerError(error) => return Err(fault(&error)),
+            Value::Array(ranges) => ranges
+                .iter()
+                .map(|range| slot_range(range, asked))
+                .collect(),
+            _ => None,
+        };
+        slots.ok_or_else(no_reply)
+    }
+}
+
+/// Where a Sentinel says that the primary of this name is.
+pub(super) async fn primary(
+    sentinel: &Server,
+    name: &str,
+    within: Duration,
+) -> Result<Node, NoConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(within))
+        .set_response_timeout(Some(within));
+    let client = Client::open(sentinel.clone())?;
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    let mut query = redis::cmd("SENTINEL");
+    let answer = query.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+    let known: Option<(String, u16)> = answer.query_async(&mut connection).await?;
+    let (host, port) = known.ok_or_else(|| NoConnection {
+        reason: Unavailable::NoAnswer,
+        detail: format!("a Sentinel knows no primary of the name {name}"),
+    })?;
+    Ok(Node { host, port })
+}
+
+fn command(asked: &Asked) -> Cmd {
+    let mut command = Cmd::with_capacity(6, asked.key.len() + NUMBERS);
+    command.arg(match asked.algorithm {
+        Algorithm::Token => "RL.TOKEN",
+        Algorithm::Leaky => "RL.LEAKY",
+    });
+    command.arg(&asked.key);
+    command.write_arg_fmt(asked.policy.rate());
+    command.arg(asked.policy.capacity().get());
+    if asked.cost != Tokens::ONE {
+        command.arg("COST").arg(asked.cost.get());
+    }
+    command
+}
+
+fn decision(reply: Value) -> Result<Decision, Fault> {
+    let numbers = match reply {
+        Value::ServerError(error) => return Err(fault(&error)),
+        Value::Array(items) => integers(&items),
+        _ => None,
+    };
+    let decision = numbers.as_deref().and_then(Decision::from_wire);
+    decision.ok_or_else(no_reply)
+}
+
+fn no_reply() -> Fault {
+    Fault::Undecided(Unavailable::Refused("a reply that is none".to_owned()))
+}
+
+fn integers(items: &[Value]) -> Option<Vec<i64>> {
+    items
+        .iter()
+        .map(|item| match item {
+            Value::Int(number) => Some(*number),
+            _ => None,
+        })
+        .collect()
+}
+
+fn fault(error: &ServerError) -> Fault {
+    let details = error.details().unwrap_or_default();
+    let elsewhere = || Node::after_redirection(details);
+    match error.code() {
+        "MOVED" => elsewhere().map(Fault::Moved),
+        "ASK" => elsewhere().map(Fault::Ask),
+        "ERR" if details.starts_with("unknown command") => {
+            Some(Fault::Undecided(Unavailable::NoModule))
+        }
+        _ => None,
+    }
+    .unwrap_or_else(|| Fault::Undecided(Unavailable::Refused(error.code().to_owned())))
+}
+
+/// First and last slot, and the primary that serves them: `asked` itself where no host is named.
+fn slot_range(range: &Value, asked: &Node) -> Option<(u16, u16, Node)> {
+    let Value::Array(range) = range else {
+        return None;
+    };
+    let [
+        Value::Int(first),
+        Value::Int(last),
+        Value::Array(primary),
+        ..,
+    ] = range.as_slice()
+    else {
+        return None;
+    };
+    let [host, Value::Int(port), ..] = primary.as_slice() else {
+        return None;
+    };
+    let host = match host {
+        Value::BulkString(host) if !host.is_empty() && host != b"?" => {
+            String::from_utf8(host.clone()).ok()?
+        }
+        _ => asked.host.clone(),
+    };
+    let port = u16::try_from(*port).ok()?;
+    Some((
+        u16::try_from(*first).ok()?,
+        u16::try_from(*last).ok()?,
+        Node { host, port },
+    ))
+}
