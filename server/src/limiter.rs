@@ -1,13 +1,14 @@
 //! Who decides: Redis, within a deadline, or what `-on-outage` says in its place.
 //!
 //! [`connection`] and [`address`] are all that knows the client crate. A [`link`] keeps a connection to one [`place`], with the
-//! [`breaker`] before it; a [`cluster`] has a link for each primary. What needs no Redis stands apart: [`local`] buckets,
-//! in a bounded [`table`].
+//! [`breaker`] before it; a [`cluster`] has a link for each primary. What needs no Redis stands apart: [`local`] buckets and the
+//! [`denials`] that are remembered, both in a bounded [`table`].
 
 mod address;
 mod breaker;
 mod cluster;
 mod connection;
+mod denials;
 mod link;
 mod local;
 mod place;
@@ -24,6 +25,7 @@ use tracing::warn;
 pub use self::address::RedisAddress;
 use self::cluster::Cluster;
 use self::connection::Fault;
+use self::denials::Denials;
 use self::link::Link;
 use self::local::Local;
 use self::place::{Place, Sentinels};
@@ -83,6 +85,7 @@ struct Inner {
     deadline: Duration,
     outage: Outage,
     outage_log: Seldom,
+    denials: Option<Denials>,
 }
 
 enum Redis {
@@ -109,6 +112,7 @@ impl Limiter {
             deadline: flags.deadline,
             outage: Outage::of(flags.on_outage),
             outage_log: Seldom::since(Instant::now()),
+            denials: (flags.deny_cache > 0).then(|| Denials::of(flags.deny_cache)),
         })))
     }
 
@@ -120,9 +124,18 @@ impl Limiter {
     ///
     /// [`Unavailable`] within the deadline, whatever Redis does, if Redis does not decide and nobody else is to.
     pub async fn ask(&self, asked: &Asked) -> Result<Answer, Unavailable> {
-        let deadline = Instant::now() + self.0.deadline;
-        match self.0.redis.ask(asked, deadline).await {
-            Ok(decision) => Ok(Answer::Decided(decision)),
+        let begun = Instant::now();
+        let denials = self.0.denials.as_ref();
+        if let Some(denial) = denials.and_then(|denials| denials.recall(asked, begun)) {
+            return Ok(Answer::Decided(denial));
+        }
+        match self.0.redis.ask(asked, begun + self.0.deadline).await {
+            Ok(decision) => {
+                if let Some(denials) = denials {
+                    denials.note(asked, &decision, begun, Instant::now());
+                }
+                Ok(Answer::Decided(decision))
+            }
             Err(fault) => self.0.without_redis(asked, fault.into()),
         }
     }

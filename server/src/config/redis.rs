@@ -32,6 +32,15 @@ pub struct RedisFlags {
     /// What becomes of a request that Redis does not decide
     #[arg(long, env = "RL_ON_OUTAGE", value_enum, default_value_t = OnOutage::Deny)]
     pub on_outage: OnOutage,
+
+    /// How many denials are remembered, so that Redis is not asked again before their retry time, or for a second; 0 for none
+    #[arg(
+        long,
+        env = "RL_DENY_CACHE",
+        default_value = "0",
+        value_name = "CALLERS"
+    )]
+    pub deny_cache: usize,
 }
 
 /// Who answers in the place of Redis.
