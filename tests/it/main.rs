@@ -31,7 +31,8 @@
 //! - `shaping`: answers that wait for their turn
 //! - `operations`: health, metrics, the log, the board
 //! - `deployment`: the unit for systemd and the Dockerfile
-//! - `outage`: Redis gone, stopped, back, or without the module
+//! - `outage`: Redis gone, stopped, back, or turning everybody away; the three ways to do without it
+//! - `once`: what was sent to Redis is never sent again
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
 //! - `layers`: who may depend on what, and which file may be unsafe
@@ -56,6 +57,7 @@ mod leaky;
 mod listeners;
 mod memory;
 mod multi;
+mod once;
 mod operations;
 mod outage;
 mod peek;

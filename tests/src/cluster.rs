@@ -147,10 +147,33 @@ impl Cluster {
     /// Which slot key `n` is in.
     #[must_use]
     pub fn slot_of(&self, key: u64) -> usize {
+        self.slot_of_key(&format!("k{key}"))
+    }
+
+    /// Which slot a key is in.
+    #[must_use]
+    pub fn slot_of_key(&self, key: &str) -> usize {
         let mut redis = eventually("a node", || {
             self.0.iter().find_map(RedisServer::try_connect)
         });
-        redis.line(&format!("CLUSTER KEYSLOT k{key}"))
+        redis.line(&format!("CLUSTER KEYSLOT {key}"))
+    }
+
+    /// The shard that a key is in, until its slot is moved.
+    #[must_use]
+    pub fn shard_of_key(&self, key: &str) -> usize {
+        shard_of_slot(self.slot_of_key(key))
+    }
+
+    /// The primary that serves a slot by its own account.
+    #[must_use]
+    pub fn who_serves(&self, slot: usize) -> &RedisServer {
+        let serves = |node: &&RedisServer| {
+            let nodes: String = node.connect().line("CLUSTER NODES");
+            let own = nodes.lines().find(|line| line.contains("myself"));
+            own.is_some_and(|own| own.split(' ').skip(8).any(|range| is_in(slot, range)))
+        };
+        eventually("somebody to serve the slot", || self.0.iter().find(serves))
     }
 
     /// Keys of a shard from `first` on: of each policy that stands alone one, the slowest once more with calls of
@@ -263,6 +286,13 @@ impl Cluster {
         insist("the slot to be there", GIVEN_UP, || ask().is_ok(), is_there);
         true
     }
+}
+
+/// Whether a slot is in a range such as `0-5460`, or `7`.
+fn is_in(slot: usize, range: &str) -> bool {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let bounds = first.parse().ok().zip(last.parse().ok());
+    bounds.is_some_and(|(first, last): (usize, usize)| (first..=last).contains(&slot))
 }
 
 fn shard_of_slot(slot: usize) -> usize {

@@ -1,17 +1,20 @@
 //! The harness: real processes, each with a directory of its own, killed when dropped.
 //!
 //! [`RedisServer`] is a redis-server with the module on a unix socket; [`HttpServer`] is the rl-server binary on a free
-//! port; [`FakedClock`] is a wall clock that a test sets for its servers. `RL_REDIS_SERVER` names another redis-server or
+//! port, and [`Load`] asks it without a pause; [`FaultProxy`] is the network between them. [`FakedClock`] is a wall clock that a test sets for its servers. `RL_REDIS_SERVER` names another redis-server or
 //! valkey-server to test with.
 
 mod artifacts;
+mod certificate;
 mod cluster;
 mod connection;
 mod failover;
 mod faked_clock;
+mod fault_proxy;
 mod history;
 mod http;
 mod lines;
+mod load;
 mod nginx;
 mod overshoot;
 mod plan;
@@ -29,11 +32,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use artifacts::{Artifacts, artifacts, project};
+pub use certificate::Certificate;
 pub use cluster::{Cluster, Redirection};
 pub use connection::Redis;
 pub use faked_clock::FakedClock;
+pub use fault_proxy::{Fault, FaultProxy};
 pub use history::{History, wait_for_calls};
 pub use http::{Answer, HttpServer, connect_from, get, get_with, send};
+pub use load::{By, Figures, Load, Told, callers};
 pub use nginx::Nginx;
 pub use overshoot::Overshoot;
 pub use planted::Bug;

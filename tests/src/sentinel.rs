@@ -102,6 +102,25 @@ impl Sentinels {
         all
     }
 
+    /// The ports of the Sentinels.
+    #[must_use]
+    pub fn ports(&self) -> [u16; 3] {
+        [0, 1, 2].map(|n: usize| self.sentinels[n].port.number())
+    }
+
+    /// From now on the Sentinel at `port` talks only to this user.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such Sentinel.
+    pub fn let_in_only(&self, port: u16, user: &str, password: &str) {
+        let at = |sentinel: &&Sentinel| sentinel.port.number() == port;
+        let sentinel = self.sentinels.iter().find(at);
+        let mut redis = sentinel.expect("a Sentinel's port").connect();
+        redis.value(&format!("ACL SETUSER {user} on >{password} +@all"));
+        redis.value("ACL SETUSER default resetpass");
+    }
+
     /// The primary and its replicas, once the links are up and all Sentinels know it.
     #[must_use]
     pub fn at_rest(&self) -> (&RedisServer, Vec<&RedisServer>) {
