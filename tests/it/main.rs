@@ -33,6 +33,7 @@
 //! - `deployment`: the unit for systemd and the Dockerfile
 //! - `outage`: Redis gone, stopped, back, or turning everybody away; the three ways to do without it
 //! - `once`: what was sent to Redis is never sent again
+//! - `redis_addresses`: the forms of -redis, TLS, users and their rights
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
 //! - `layers`: who may depend on what, and which file may be unsafe
@@ -65,6 +66,7 @@ mod persistence;
 mod proxies;
 mod questions;
 mod readme;
+mod redis_addresses;
 mod replication;
 mod run;
 mod sentinel;

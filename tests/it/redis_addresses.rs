@@ -1,0 +1,247 @@
+use std::process::Command;
+
+use redis::Value;
+use rl_tests::{
+    By, Certificate, Cluster, HttpServer, Load, Port, Redis, RedisServer, Sentinels, callers,
+    eventually, program, project,
+};
+
+/// No failover happens by itself.
+const NEVER_MS: u32 = 60_000;
+
+const KEY: &str = "rl:token:127.0.0.1";
+
+/// The user of README's, with README's rights and no others, and `more` of those that README names.
+fn let_in(redis: &mut Redis, more: &[&str]) {
+    let readme = std::fs::read_to_string(project().join("README.md")).expect("a README");
+    let line = readme
+        .lines()
+        .find_map(|line| line.strip_prefix("$ redis-cli ACL SETUSER "));
+    let line = line.expect("README's user").replace('\'', "");
+    for right in more {
+        assert!(
+            readme.contains(&format!("`{right}`")),
+            "not in README: {right}"
+        );
+    }
+    redis.value(&format!("ACL SETUSER {line} {}", more.join(" ")));
+}
+
+/// That user's name and password in an address.
+const USER: &str = "rl-server:a-password";
+
+fn assert_nothing_refused(redis: &mut Redis) {
+    let log: Vec<Value> = redis.line("ACL LOG");
+    assert!(log.is_empty(), "{log:?}");
+}
+
+/// Asks at `address`, and finds the bucket in this database.
+fn assert_used(redis: &RedisServer, database: u8, address: &str) {
+    let http = HttpServer::start(&["-redis", address]);
+    assert_eq!(http.get("/token").status, 200, "{address}");
+    assert_eq!(http.get("/leaky").status, 200, "{address}");
+    let mut connection = redis.connect();
+    connection.value(&format!("SELECT {database}"));
+    let found: i64 = connection.line(&format!("EXISTS {KEY}"));
+    assert_eq!(found, 1, "{address}");
+    assert_nothing_refused(&mut connection);
+    connection.value("FLUSHALL");
+}
+
+#[test]
+fn one_server_in_every_spelling() {
+    let redis = RedisServer::start_on_tcp(&[]);
+    let (port, socket) = (redis.port(), redis.socket());
+    let socket = socket.display();
+    let_in(&mut redis.connect(), &[]);
+    for address in [
+        format!("127.0.0.1:{port}"),
+        format!("{USER}@127.0.0.1:{port}"),
+        format!("redis://{USER}@localhost:{port}"),
+        format!("valkey://:any@127.0.0.1:{port}"),
+        format!("unix:{socket}"),
+        format!("unix://{socket}?user=rl-server&pass=a-password"),
+    ] {
+        assert_used(&redis, 0, &address);
+    }
+    let_in(&mut redis.connect(), &["+select"]);
+    assert_used(&redis, 3, &format!("redis://{USER}@127.0.0.1:{port}/3"));
+    assert_used(
+        &redis,
+        5,
+        &format!("unix:{socket}?user=rl-server&pass=a-password&db=5"),
+    );
+}
+
+/// Waits for a 503 that says so.
+fn assert_refused(address: &str, error: &str) {
+    let http = HttpServer::start_alone(&["-redis", address]);
+    eventually(error, || {
+        http.get("/token").body.contains(error).then_some(())
+    });
+}
+
+#[test]
+fn a_user_with_another_password_or_less_rights_is_told_so() {
+    let redis = RedisServer::start_on_tcp(&[]);
+    let port = redis.port();
+    let_in(&mut redis.connect(), &[]);
+    assert_refused(
+        &format!("redis://rl-server:wrong@127.0.0.1:{port}"),
+        "WRONGPASS",
+    );
+    redis.connect().value("ACL SETUSER rl-server -rl.token");
+    assert_refused(
+        &format!("redis://{USER}@127.0.0.1:{port}"),
+        "Redis refused the call: NOPERM",
+    );
+}
+
+/// A TCP port with TLS beside the one without; `None` if the server was built without TLS.
+fn start_with_tls(certificate: &Certificate, args: &[&str]) -> Option<(RedisServer, Port)> {
+    // Whoever knows the first option complains of the second.
+    let tried = Command::new(program())
+        .args(["--tls-port", "0", "--maxmemory", "nonsense"])
+        .output()
+        .expect("it runs");
+    let told = [tried.stdout, tried.stderr].concat();
+    if String::from_utf8_lossy(&told).contains("tls-port") {
+        println!("skipped: this server was built without TLS");
+        return None;
+    }
+    let port = Port::free();
+    let number = port.number().to_string();
+    let tls = certificate.args();
+    let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
+    let redis = RedisServer::start_on_tcp(&[&["--tls-port", &number], &tls[..], args].concat());
+    Some((redis, port))
+}
+
+#[test]
+fn a_server_over_tls_whose_certificate_an_authority_of_ours_has_signed() {
+    let (certificate, other) = (Certificate::new(), Certificate::new());
+    let Some((redis, port)) = start_with_tls(&certificate, &[]) else {
+        return;
+    };
+    let_in(&mut redis.connect(), &[]);
+    let port = port.number();
+    for address in [
+        format!("rediss://{USER}@localhost:{port}"),
+        format!("valkeys://127.0.0.1:{port}"),
+    ] {
+        let http = HttpServer::start(&["-redis", &address, "-redis-ca", &certificate.authority()]);
+        assert_eq!(http.get("/token").status, 200, "{address}");
+    }
+    let address = format!("rediss://localhost:{port}");
+    for authority in ["", &other.authority()] {
+        let flags = ["-redis", &address, "-redis-ca", authority];
+        let http = HttpServer::start_alone(&flags);
+        http.wait_for_log("invalid peer certificate");
+        assert_eq!(http.get("/token").status, 503, "nobody vouches for it");
+    }
+}
+
+#[test]
+fn a_certificate_for_another_host_is_not_taken() {
+    let certificate = Certificate::new();
+    let both = ["--bind", "127.0.0.1", "127.0.0.2"];
+    let Some((_redis, port)) = start_with_tls(&certificate, &both) else {
+        return;
+    };
+    let address = format!("rediss://127.0.0.2:{}", port.number());
+    let flags = ["-redis", &address, "-redis-ca", &certificate.authority()];
+    let http = HttpServer::start_alone(&flags);
+    http.wait_for_log("not valid for name");
+    assert_eq!(http.get("/token").status, 503);
+}
+
+#[test]
+fn a_cluster_through_any_of_its_nodes_with_rights_for_just_that() {
+    let cluster = Cluster::start(NEVER_MS);
+    for node in cluster.nodes() {
+        let_in(&mut node.connect(), &["+cluster|slots", "+asking"]);
+    }
+    let nobody = Port::free();
+    for node in cluster.nodes() {
+        let address = format!(
+            "redis-cluster://{USER}@127.0.0.1:{},localhost:{}",
+            nobody.number(),
+            node.port()
+        );
+        let http = HttpServer::start(&["-redis", &address]);
+        // So many addresses that each primary has some of their keys.
+        let told = Load::on(&http, "/leaky", &callers(20), |load| {
+            load.wait_for(By::Redis, 200);
+        });
+        assert!(told.iter().all(|told| told.by == By::Redis));
+    }
+    for node in cluster.nodes() {
+        assert_nothing_refused(&mut node.connect());
+    }
+    for shard in 0..3 {
+        let keys: i64 = cluster.at_rest(shard)[0].connect().line("DBSIZE");
+        assert!(keys > 0, "no key in shard {shard}");
+    }
+}
+
+#[test]
+fn a_cluster_over_tls() {
+    let certificate = Certificate::new();
+    let args = ["--cluster-enabled", "yes", "--tls-cluster", "yes"];
+    let Some((redis, port)) = start_with_tls(&certificate, &args) else {
+        return;
+    };
+    let mut connection = redis.connect();
+    connection.add_slots();
+    eventually("the cluster to be up", || {
+        let info: String = connection.line("CLUSTER INFO");
+        info.contains("cluster_state:ok").then_some(())
+    });
+    let address = format!("rediss-cluster://localhost:{}", port.number());
+    let flags = ["-redis", &address, "-redis-ca", &certificate.authority()];
+    let http = HttpServer::start(&flags);
+    assert_eq!(http.get("/token").status, 200);
+}
+
+#[test]
+fn the_primary_that_sentinels_name() {
+    let sentinels = Sentinels::start();
+    let (primary, replicas) = sentinels.at_rest();
+    for server in [primary, replicas[0], replicas[1]] {
+        let_in(&mut server.connect(), &["+select"]);
+    }
+    let [a, b, c] = sentinels.ports();
+    let nobody = Port::free();
+    let nobody = nobody.number();
+    let hosts = format!("127.0.0.1:{nobody},127.0.0.1:{a},127.0.0.1:{b},localhost:{c}");
+    assert_used(primary, 0, &format!("redis-sentinel://{hosts}/rl"));
+    assert_used(primary, 2, &format!("redis-sentinel://{USER}@{hosts}/rl/2"));
+    let unknown = format!("redis-sentinel://{hosts}/unknown");
+    let http = HttpServer::start_alone(&["-redis", &unknown]);
+    http.wait_for_log("a Sentinel knows no primary of the name unknown");
+    assert_eq!(http.get("/token").status, 503);
+    // A Sentinel that wants to know who asks is told the servers' user.
+    sentinels.let_in_only(a, "rl-server", "a-password");
+    assert_used(
+        primary,
+        0,
+        &format!("redis-sentinel://{USER}@127.0.0.1:{a}/rl"),
+    );
+}
+
+#[test]
+fn a_wrong_address_is_an_error_at_the_start() {
+    for (address, error) in [
+        ("redis-cluster://a,b/1", "a cluster has no databases"),
+        ("redis-sentinel://a,b", "the name of the primary is missing"),
+        ("http://a", "expected host:port"),
+    ] {
+        let output = Command::new(&rl_tests::artifacts().server)
+            .args(["-redis", address])
+            .output()
+            .expect("it runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{address}");
+        assert!(told.contains(error), "{address}: {told}");
+    }
+}
