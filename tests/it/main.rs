@@ -33,6 +33,7 @@
 //! - `deployment`: the unit for systemd and the Dockerfile
 //! - `outage`: Redis gone, stopped, back, or turning everybody away; the three ways to do without it
 //! - `once`: what was sent to Redis is never sent again
+//! - `failover`: rl-server while a primary of a cluster or of Sentinels is killed, and while slots move
 //! - `redis_addresses`: the forms of -redis, TLS, users and their rights
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
@@ -46,6 +47,7 @@ mod corpus;
 mod crowds;
 mod deployment;
 mod errors;
+mod failover;
 mod headers;
 mod history;
 mod hostile;
