@@ -35,6 +35,7 @@
 //! - `once`: what was sent to Redis is never sent again
 //! - `failover`: rl-server while a primary of a cluster or of Sentinels is killed, and while slots move
 //! - `redis_addresses`: the forms of -redis, TLS, users and their rights
+//! - `deny_cache`: denials that are remembered
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
 //! - `layers`: who may depend on what, and which file may be unsafe
@@ -45,6 +46,7 @@ mod cluster;
 mod concurrency;
 mod corpus;
 mod crowds;
+mod deny_cache;
 mod deployment;
 mod errors;
 mod failover;
