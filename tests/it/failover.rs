@@ -75,8 +75,9 @@ fn a_primary_of_a_cluster_is_killed_under_load() {
         .copied()
         .filter(|caller| cluster.shard_of_key(&key(*caller)) == 0)
         .collect();
-    let (killed, others): (Vec<Told>, Vec<Told>) =
-        told.iter().partition(|told| killed.contains(&told.caller));
+    let (killed, others): (Vec<Told>, Vec<Told>) = told
+        .into_iter()
+        .partition(|told| killed.contains(&told.caller));
     println!(
         "cluster, callers of the killed primary: {}",
         Figures::of(&killed)

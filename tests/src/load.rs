@@ -33,7 +33,7 @@ impl By {
 }
 
 /// One answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Told {
     /// To whom.
     pub caller: Ipv4Addr,
@@ -45,6 +45,8 @@ pub struct Told {
     pub status: u16,
     /// Who gave it.
     pub by: By,
+    /// Why nobody did.
+    pub error: Option<String>,
 }
 
 /// The load while it is on.
@@ -96,6 +98,7 @@ impl Load {
                 took,
                 status,
                 by,
+                error: answer.field("error").map(str::to_owned),
             });
             self.counts[by as usize].fetch_add(1, Ordering::Relaxed);
             if status == 429 && !was_denied {
@@ -136,6 +139,7 @@ pub fn callers(count: u8) -> Vec<Ipv4Addr> {
 #[derive(Debug)]
 pub struct Figures {
     by: BTreeMap<By, usize>,
+    errors: BTreeMap<String, usize>,
     longest: Duration,
     without_redis: Duration,
 }
@@ -144,15 +148,19 @@ impl Figures {
     /// Of answers in the order of time.
     #[must_use]
     pub fn of(told: &[Told]) -> Self {
-        let mut by = BTreeMap::new();
+        let (mut by, mut errors) = (BTreeMap::new(), BTreeMap::new());
         for told in told {
             *by.entry(told.by).or_default() += 1;
+            if let Some(error) = &told.error {
+                *errors.entry(error.clone()).or_default() += 1;
+            }
         }
         let decided = told.iter().filter(|told| told.by == By::Redis);
         let decided: Vec<Instant> = decided.map(|told| told.at).collect();
         let gaps = decided.windows(2).map(|pair| pair[1] - pair[0]);
         Self {
             by,
+            errors,
             longest: told.iter().map(|told| told.took).max().unwrap_or_default(),
             without_redis: gaps.max().unwrap_or_default(),
         }
@@ -171,9 +179,9 @@ impl fmt::Display for Figures {
         let (redis, itself, nobody) = (count(By::Redis), count(By::Itself), count(By::Nobody));
         write!(
             f,
-            "{redis} answers by Redis, {itself} by the server itself, {nobody} times 503; the slowest took {:.1?}; \
+            "{redis} answers by Redis, {itself} by the server itself, {nobody} times 503 {:?}; the slowest took {:.1?}; \
              {:.2?} at most from one answer by Redis to the next",
-            self.longest, self.without_redis
+            self.errors, self.longest, self.without_redis
         )
     }
 }
