@@ -193,27 +193,28 @@ fn command(asked: &Asked) -> Cmd {
 }
 
 fn decision(reply: Value) -> Result<Decision, Fault> {
-    let numbers = match reply {
-        Value::ServerError(error) => return Err(fault(&error)),
-        Value::Array(items) => integers(&items),
-        _ => None,
-    };
-    let decision = numbers.as_deref().and_then(Decision::from_wire);
-    decision.ok_or_else(no_reply)
+    match reply {
+        Value::ServerError(error) => Err(fault(&error)),
+        Value::Array(items) => numbers(&items).ok_or_else(no_reply),
+        _ => Err(no_reply()),
+    }
 }
 
 fn no_reply() -> Fault {
     Fault::Undecided(Unavailable::Refused("a reply that is none".to_owned()))
 }
 
-fn integers(items: &[Value]) -> Option<Vec<i64>> {
-    items
-        .iter()
-        .map(|item| match item {
-            Value::Int(number) => Some(*number),
-            _ => None,
-        })
-        .collect()
+/// A decision in its order on the wire. `None` if it is none.
+fn numbers(items: &[Value]) -> Option<Decision> {
+    let mut numbers = [0; 6];
+    let numbers = numbers.get_mut(..items.len())?;
+    for (number, item) in numbers.iter_mut().zip(items) {
+        let Value::Int(integer) = item else {
+            return None;
+        };
+        *number = *integer;
+    }
+    Decision::from_wire(numbers)
 }
 
 fn fault(error: &ServerError) -> Fault {
