@@ -1,10 +1,10 @@
 # Shortcuts only: whoever leaves make aside loses nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test servers servers-all test-bucket test-full fuzz lint fmt check clean
+.PHONY: help run build test servers servers-all test-bucket test-full fuzz bench bench-instructions lint fmt check clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Redis with the module on REDIS_PORT (6379) and rl-server on ADDR (:8080), until Ctrl-C
 	@REDIS_PORT="$(REDIS_PORT)" ADDR="$(ADDR)" server/run.sh
@@ -25,16 +25,25 @@ servers-all: ## fetch Redis 6.2 to 8.6 and Valkey 8.1 and 9.1, eight in all
 test-bucket: ## the arithmetic alone, without Redis
 	cargo test --package rl-bucket
 
-test-full: ## all tests, the long ones too, on nine servers; then the laws on a hundred times as many sequences and calls
+test-full: ## all tests, the long ones too, on nine servers; the laws on a hundred times as many sequences; bench-instructions
 	tests/packages.sh full
 	tests/run.sh full
 	PROPTEST_CASES=25600 PROPTEST_MAX_GLOBAL_REJECTS=1000000 PROPTEST_MAX_LOCAL_REJECTS=10000000 RL_CALLS=1000000000 \
 	  cargo test --release --package rl-bucket
+	$(MAKE) bench-instructions
 
 fuzz: ## each fuzz target for SECONDS (600); needs cargo install cargo-fuzz
 	@for target in rate state arguments calls client_address; do \
 	  (cd tests/fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . $$target -- -max_total_time=$(or $(SECONDS),600)) || exit 1; \
 	done
+
+bench: ## times of the arithmetic, of calls side by side, and of HTTP; OTHER=x.so OTHER_CMD='... {key} ...' adds a module
+	tests/packages.sh bench
+	cargo bench --package rl-tests --bench bucket --bench throughput --bench http
+
+bench-instructions: ## instructions of the server for each call, and whether they keep their bounds; CALLS='token peek' for some
+	tests/packages.sh bench
+	cargo bench --profile dev --package rl-tests --bench instructions -- $(CALLS)
 
 lint: ## formatting, clippy and rustdoc, with warnings as errors
 	cargo fmt --all --check

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the build and the tests need and this machine lacks; with `full`, what the long tests look for memory faults
-# with too. Elsewhere than on Debian it names it and stops.
+# with too; with `bench`, what the benches count and load with. Elsewhere than on Debian it names it and stops.
 set -euo pipefail
 
 has_libclang() {
@@ -18,10 +18,9 @@ has_asan() {
 }
 
 missing=()
-if [ "${1:-}" = full ]; then
-  command -v valgrind >/dev/null || missing+=(valgrind)
-  has_asan || missing+=(libclang-rt-dev)
-fi
+[ -z "${1:-}" ] || command -v valgrind >/dev/null || missing+=(valgrind)
+[ "${1:-}" != full ] || has_asan || missing+=(libclang-rt-dev)
+[ "${1:-}" != bench ] || command -v wrk >/dev/null || missing+=(wrk)
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 has_libclang || missing+=(libclang-dev)
 command -v redis-server >/dev/null && command -v redis-cli >/dev/null || missing+=(redis-server)

@@ -58,7 +58,7 @@ impl Cluster {
         ];
         let start = |_| RedisServer::start_cluster_node(&args);
         let cluster = Self((0..2 * SHARDS).map(start).collect());
-        cluster.meet();
+        cluster.meet(SHARDS);
         for shard in 0..SHARDS {
             let primary: String = cluster.0[shard].connect().line("CLUSTER MYID");
             let replicate = format!("CLUSTER REPLICATE {primary}");
@@ -68,13 +68,30 @@ impl Cluster {
         cluster
     }
 
-    fn meet(&self) {
+    /// So many primaries and no replica, with all slots served.
+    #[must_use]
+    pub fn of_primaries(count: usize) -> Self {
+        let start = |_| RedisServer::start_cluster_node(&[]);
+        let cluster = Self((0..count).map(start).collect());
+        cluster.meet(count);
+        eventually("the cluster to be up", || {
+            let is_up = |node: &RedisServer| {
+                let info: String = node.connect().line("CLUSTER INFO");
+                info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
+            };
+            cluster.0.iter().all(is_up).then_some(())
+        });
+        cluster
+    }
+
+    /// The first nodes share the slots.
+    fn meet(&self, shards: usize) {
         for (number, node) in self.0.iter().enumerate() {
             let mut redis = node.connect();
             redis.value(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1));
-            let own = (0..SLOTS).filter(|slot| shard_of_slot(*slot) == number);
+            let own = (0..SLOTS).filter(|slot| slot * shards / SLOTS == number);
             let slots: Vec<String> = own.map(|slot| slot.to_string()).collect();
-            if number < SHARDS {
+            if number < shards {
                 redis.value(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")));
             }
             let meet = format!("CLUSTER MEET 127.0.0.1 {}", node.port());

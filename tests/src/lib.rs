@@ -5,6 +5,7 @@
 //! valkey-server to test with.
 
 mod artifacts;
+mod calls;
 mod certificate;
 mod cluster;
 mod connection;
@@ -17,12 +18,14 @@ mod lines;
 mod load;
 mod nginx;
 mod overshoot;
+mod pipelines;
 mod plan;
 mod planted;
 mod process;
 mod promises;
 mod readme;
 mod redis_server;
+mod report;
 mod sentinel;
 mod stored;
 mod version;
@@ -32,6 +35,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use artifacts::{Artifacts, artifacts, project};
+pub use calls::{Call, named, other};
 pub use certificate::Certificate;
 pub use cluster::{Cluster, Redirection};
 pub use connection::Redis;
@@ -42,10 +46,12 @@ pub use http::{Answer, HttpServer, connect_from, get, get_with, send};
 pub use load::{By, Figures, Load, Told, callers};
 pub use nginx::Nginx;
 pub use overshoot::Overshoot;
+pub use pipelines::{Pipelines, Run};
 pub use planted::Bug;
 pub use process::{Port, Process, listens};
 pub use readme::{Example, blocks, examples};
 pub use redis_server::{RedisServer, Setup};
+pub use report::{report, table};
 pub use sentinel::Sentinels;
 pub use stored::Stored;
 pub use version::{program, version};

@@ -232,6 +232,17 @@ impl RedisServer {
         self.launch();
     }
 
+    /// Makes it the replica of a server that is reachable over TCP, and waits until it is in sync.
+    pub fn follow(&self, primary: &Self) {
+        let replicate = format!("REPLICAOF 127.0.0.1 {}", primary.port());
+        self.connect().value(&replicate);
+        let mut redis = primary.connect();
+        eventually("the replica to be in sync", || {
+            let told = redis.info("replication", "slave0")?;
+            told.contains("state=online").then_some(())
+        });
+    }
+
     /// Whether it has not crashed.
     pub fn is_alive(&self) -> bool {
         self.process()

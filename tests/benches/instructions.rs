@@ -1,0 +1,260 @@
+//! Instructions of the server for one call, counted by callgrind, and the gate over them: `make bench-instructions`.
+//!
+//! Each call is counted as the difference of two run lengths, calls sent 64 at once on one connection; what the server does
+//! meanwhile besides only ever adds, so that the least of some rounds is taken. The bounds are in `instructions.txt`.
+//! Arguments are calls of its first column: only their lines are measured. `RL_MODULE` names another librl.so, `OTHER` another
+//! module and `OTHER_CMD` a command line of it, with `{key}` for the key.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use redis::Value;
+use rl_tests::{
+    Call, Redis, RedisServer, Setup, artifacts, eventually, named, other, report, table, version,
+};
+use tempfile::TempDir;
+
+/// How many calls are sent before their replies are read.
+const AT_ONCE: usize = 64;
+
+/// The two run lengths, in batches of [`AT_ONCE`].
+const SHORT: usize = 8;
+const LONG: usize = 40;
+
+const ROUNDS: usize = 7;
+
+/// How far over its bound a relation may be: other builds of the server and other processors differ a little.
+const MARGIN: f64 = 1.02;
+
+const BOUNDS: &str = include_str!("instructions.txt");
+
+/// A line of the table.
+struct Bound<'a> {
+    call: &'a str,
+    of: &'a str,
+    bound: Option<f64>,
+    goal: Option<f64>,
+}
+
+impl<'a> Bound<'a> {
+    fn read(line: &'a str) -> Self {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[call, of, bound, goal] = words.as_slice() else {
+            panic!("not call, of, bound and goal: {line}");
+        };
+        let number = |word: &str| (word != "-").then(|| word.parse().expect("a number"));
+        let (bound, goal) = (number(bound), number(goal));
+        Self {
+            call,
+            of,
+            bound,
+            goal,
+        }
+    }
+
+    /// The lines of these calls, or all if none are named.
+    fn of_calls(names: &[String]) -> Vec<Self> {
+        let lines = BOUNDS
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines
+            .map(Self::read)
+            .filter(|bound| names.is_empty() || names.iter().any(|name| name == bound.call))
+            .filter(|bound| bound.of != "other" || other().is_some())
+            .collect()
+    }
+
+    fn row(&self, figures: &BTreeMap<&str, u64>) -> Vec<String> {
+        let relation = self.relation(figures);
+        let number = |number: Option<f64>| number.map_or("-".to_owned(), |n| format!("{n:.3}"));
+        let met = match self.goal {
+            None => "-",
+            Some(goal) if relation <= goal => "yes",
+            Some(_) => "no",
+        };
+        vec![
+            self.call.to_owned(),
+            figures[self.call].to_string(),
+            self.of.to_owned(),
+            figures[self.of].to_string(),
+            format!("{relation:.3}"),
+            number(self.bound),
+            number(self.goal),
+            met.to_owned(),
+        ]
+    }
+
+    fn relation(&self, figures: &BTreeMap<&str, u64>) -> f64 {
+        figures[self.call] as f64 / figures[self.of] as f64
+    }
+
+    fn is_kept(&self, figures: &BTreeMap<&str, u64>) -> bool {
+        let relation = self.relation(figures);
+        self.bound.is_none_or(|bound| relation <= bound * MARGIN)
+    }
+}
+
+/// A redis-server under callgrind.
+struct Counted {
+    server: RedisServer,
+    redis: Redis,
+    /// Callgrind's files: the path of one without its number.
+    dumps: String,
+    taken: usize,
+    /// Makes each call one with a new key.
+    is_new: bool,
+    _replica: Option<RedisServer>,
+    _dir: TempDir,
+}
+
+impl Counted {
+    /// Nobody listens, unless there is an AOF or a replica.
+    fn start(setting: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory for callgrind");
+        let server = RedisServer::start_on_tcp_as(Self::setup(setting, &dir));
+        let replica = (setting == "replica").then(RedisServer::start);
+        replica.iter().for_each(|replica| replica.follow(&server));
+        let mut redis = server.connect();
+        if matches!(setting, "" | "new") {
+            eventually("nobody to listen", || {
+                (redis.info("rl", "rl_propagating")? == "0").then_some(())
+            });
+        }
+        // A buffer that the clock makes smaller costs another piece of each batch of replies.
+        let _ = redis.try_line::<Value>("DEBUG REPLYBUFFER RESIZING 0");
+        let id = redis.info("server", "process_id").expect("a number");
+        Self {
+            dumps: format!("{}/out.{id}", dir.path().display()),
+            server,
+            redis,
+            taken: 0,
+            is_new: setting == "new",
+            _replica: replica,
+            _dir: dir,
+        }
+    }
+
+    /// The server works on the clock's beat as seldom as can be, and callgrind counts anew at each ECHO.
+    fn setup(setting: &str, dir: &TempDir) -> Setup {
+        let mut args = vec!["--hz", "1", "--dynamic-hz", "no"];
+        args.extend(["--repl-diskless-sync-delay", "0"]);
+        let other = other();
+        if let Some((module, _)) = &other {
+            args.extend(["--loadmodule", module]);
+        }
+        if setting == "aof" {
+            args.extend(["--appendonly", "yes"]);
+        }
+        let mut setup = Setup::without_module(&args);
+        let given = std::env::var_os("RL_MODULE").map(PathBuf::from);
+        setup.module = Some(given.unwrap_or_else(|| artifacts().module.clone()));
+        let out = format!("--callgrind-out-file={}/out.%p", dir.path().display());
+        setup.runner = [
+            "valgrind",
+            "--tool=callgrind",
+            "--dump-before=echoCommand",
+            &out,
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        setup
+    }
+
+    /// Instructions for one call. No other key is there that its key could share a place of the server's table with.
+    fn count(&mut self, call: Call) -> u64 {
+        let call = call.on(&mut self.redis);
+        self.redis.value("FLUSHALL");
+        call.first().run(&mut self.redis, 0..1);
+        self.run(&call, SHORT);
+        let mut least = |batches| {
+            let rounds = (0..ROUNDS).map(|_| self.run(&call, batches));
+            rounds.min().expect("some rounds")
+        };
+        let (short, long) = (least(SHORT), least(LONG));
+        (long - short) / ((LONG - SHORT) * AT_ONCE) as u64
+    }
+
+    /// Instructions of a run, and those of a mark.
+    fn run(&mut self, call: &Call, batches: usize) -> u64 {
+        if self.is_new {
+            self.redis.value("FLUSHALL");
+        }
+        let before = call.counted_by(&mut self.redis);
+        self.mark();
+        for batch in 0..batches {
+            let keys = batch * AT_ONCE..(batch + 1) * AT_ONCE;
+            call.run(
+                &mut self.redis,
+                keys.map(|n| if self.is_new { n } else { 0 }),
+            );
+        }
+        let instructions = self.mark();
+        let counted = call.counted_by(&mut self.redis);
+        let calls = (batches * AT_ONCE) as u64;
+        assert_eq!(counted, before.map(|before| before + calls), "{call:?}");
+        instructions
+    }
+
+    /// Instructions since the last mark.
+    fn mark(&mut self) -> u64 {
+        self.redis.value("ECHO mark");
+        self.taken += 1;
+        let path = format!("{}.{}", self.dumps, self.taken);
+        let dump = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.server.log()));
+        let total = dump
+            .lines()
+            .find_map(|line| line.strip_prefix("totals: ")?.parse().ok());
+        total.expect("callgrind's total")
+    }
+}
+
+/// The figures, by name: a call's own and, after a `+`, the setting.
+fn measure<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, u64> {
+    let mut calls = Call::all();
+    calls.extend(other().map(|(_, call)| call));
+    let mut servers: BTreeMap<&str, Counted> = BTreeMap::new();
+    let mut figures = BTreeMap::new();
+    for name in names {
+        if figures.contains_key(name) {
+            continue;
+        }
+        let (kind, setting) = name.split_once('+').unwrap_or((name, ""));
+        let call = calls.iter().find(|call| call.name == kind);
+        let server = servers
+            .entry(setting)
+            .or_insert_with(|| Counted::start(setting));
+        figures.insert(name, server.count(call.expect("a call's name").clone()));
+    }
+    figures
+}
+
+fn main() -> ExitCode {
+    let names = named();
+    let bounds = Bound::of_calls(&names);
+    let figures = measure(bounds.iter().flat_map(|bound| [bound.call, bound.of]));
+    let head = [
+        "call",
+        "instructions",
+        "of",
+        "instructions",
+        "relation",
+        "bound",
+        "goal",
+        "met",
+    ];
+    let rows: Vec<_> = bounds.iter().map(|bound| bound.row(&figures)).collect();
+    report("instructions.md", &table(&head, &rows));
+    if version() != [7, 0] || !cfg!(target_arch = "x86_64") {
+        println!("skipped: the bounds are those of Redis 7.0 on x86-64");
+        return ExitCode::SUCCESS;
+    }
+    let broken = bounds.iter().filter(|bound| !bound.is_kept(&figures));
+    let broken: Vec<&str> = broken.map(|bound| bound.call).collect();
+    if broken.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("more than 2 % over the bound: {}", broken.join(", "));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,7 @@
+-- Prints requests, seconds, failures, and the microseconds within which 50, 99 and 99.9 % were answered.
+done = function(summary, latency)
+  local errors = summary.errors
+  local failures = errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  print(string.format('figures: %d %f %d %d %d %d', summary.requests, summary.duration / 1e6, failures,
+    latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))
+end
