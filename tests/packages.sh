@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the build and the tests need and this machine lacks; with `full`, what the long tests look for memory faults
-# with too; with `bench`, what the benches count and load with. Elsewhere than on Debian it names it and stops.
+# Installs what the build and the tests need and this machine lacks; with `full`, also what the long tests look for memory
+# faults with, and a browser with the font of README's picture; with `bench`, what the benches count and load with. Elsewhere
+# than on Debian it names it and stops.
 set -euo pipefail
 
 has_libclang() {
@@ -18,8 +19,12 @@ has_asan() {
 }
 
 missing=()
+if [ "${1:-}" = full ]; then
+  has_asan || missing+=(libclang-rt-dev)
+  command -v chromium >/dev/null && command -v chromedriver >/dev/null || missing+=(chromium chromium-driver)
+  [ -d /usr/share/fonts/opentype/inter ] || missing+=(fonts-inter)
+fi
 [ -z "${1:-}" ] || command -v valgrind >/dev/null || missing+=(valgrind)
-[ "${1:-}" != full ] || has_asan || missing+=(libclang-rt-dev)
 [ "${1:-}" != bench ] || command -v wrk >/dev/null || missing+=(wrk)
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 has_libclang || missing+=(libclang-dev)

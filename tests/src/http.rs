@@ -238,9 +238,9 @@ pub fn send(stream: &mut TcpStream, request: &str) -> Answer {
         line.trim_end().to_owned()
     };
     let status = line();
-    // Names in small letters, as rl-server sends them; others need not.
+    // Names in small letters, and a space before values, as rl-server sends them; others need not.
     let small = |line: String| match line.split_once(':') {
-        Some((name, value)) => format!("{}:{value}", name.to_ascii_lowercase()),
+        Some((name, value)) => format!("{}: {}", name.to_ascii_lowercase(), value.trim_start()),
         None => line,
     };
     let lines = std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty()));

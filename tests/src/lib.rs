@@ -1,10 +1,12 @@
 //! The harness: real processes, each with a directory of its own, killed when dropped.
 //!
 //! [`RedisServer`] is a redis-server with the module on a unix socket; [`HttpServer`] is the rl-server binary on a free
-//! port, and [`Load`] asks it without a pause; [`FaultProxy`] is the network between them. [`FakedClock`] is a wall clock that a test sets for its servers. `RL_REDIS_SERVER` names another redis-server or
-//! valkey-server to test with.
+//! port, [`Load`] asks it without a pause, and [`Browser`] is a Chromium that visits it; [`FaultProxy`] is the network
+//! between them. [`FakedClock`] is a wall clock that a test sets for its servers. `RL_REDIS_SERVER` names another
+//! redis-server or valkey-server to test with.
 
 mod artifacts;
+mod browser;
 mod calls;
 mod certificate;
 mod cluster;
@@ -35,6 +37,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use artifacts::{Artifacts, artifacts, project};
+pub use browser::{Browser, PageRequest, Screen};
 pub use calls::{Call, named, other};
 pub use certificate::Certificate;
 pub use cluster::{Cluster, Redirection};
