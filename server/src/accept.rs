@@ -6,16 +6,25 @@ use axum::http::header::ACCEPT;
 /// Whether errors and denials are to be told as `application/problem+json`: it is named, and nothing that plain JSON matches
 /// is preferred to it.
 pub(crate) fn prefers_problem(headers: &HeaderMap) -> bool {
+    let plain = ["application/json", "application/*", "*/*"];
+    prefers(headers, "application/problem+json", plain)
+}
+
+/// Whether HTML is to be sent rather than plain text: it is named, and nothing that plain text matches is preferred to it.
+pub(crate) fn prefers_html(headers: &HeaderMap) -> bool {
+    prefers(headers, "text/html", ["text/plain", "text/*", "*/*"])
+}
+
+/// Whether this type is named, and the other, which these ranges match, the most specific first, is not preferred to it.
+fn prefers(headers: &HeaderMap, named: &str, other: [&str; 3]) -> bool {
     let quality = |range: &str| {
         let same = ranges(headers).filter(|(name, _)| name.eq_ignore_ascii_case(range));
         same.map(|(_, quality)| quality).max()
     };
-    quality("application/problem+json").is_some_and(|problem| {
+    quality(named).is_some_and(|named| {
         // The most specific range counts.
-        let json = ["application/json", "application/*", "*/*"]
-            .into_iter()
-            .find_map(quality);
-        problem > 0 && problem >= json.unwrap_or(0)
+        let other = other.into_iter().find_map(quality);
+        named > 0 && named >= other.unwrap_or(0)
     })
 }
 
@@ -111,5 +120,32 @@ mod tests {
             "application/problem+json;q=0.5",
             "application/json"
         ]));
+    }
+
+    #[test]
+    fn html_is_sent_to_whoever_names_it_and_prefers_nothing_to_it() {
+        let is_sent = |accept| {
+            let accept = HeaderValue::from_static(accept);
+            prefers_html(&HeaderMap::from_iter([(ACCEPT, accept)]))
+        };
+        for accept in [
+            "text/html",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+            "text/*;q=0.5, text/html;level=1",
+            "text/plain;q=0.9, text/html",
+        ] {
+            assert!(is_sent(accept), "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "text/*",
+            "text/plain",
+            "application/json",
+            "text/html;q=0",
+            "text/html;q=0.8, text/plain",
+        ] {
+            assert!(!is_sent(accept), "{accept}");
+        }
     }
 }

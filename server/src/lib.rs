@@ -9,6 +9,8 @@
 //! 503 {"error":"..."}                    Redis cannot decide; the error says why
 //! ```
 //!
+//! `GET /` is a page that shows both at work, for those who ask for HTML, and a list of the endpoints for others.
+//!
 //! The server holds no bucket: [`Limiter`] asks Redis, within a deadline. What is pure stands apart: [`Config`] from flags
 //! and environment, whose request it is, the caller's key, the response from the decision.
 
@@ -27,6 +29,7 @@ mod listener;
 mod logging;
 mod metrics;
 mod operations;
+mod page;
 mod problem;
 mod query;
 mod response;

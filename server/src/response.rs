@@ -77,6 +77,7 @@ mod tests {
             deny_status: StatusCode::FORBIDDEN,
             x_ratelimit: true,
             cors_origins: "".parse().unwrap(),
+            page: false,
         };
         let (request, ()) = Request::new(()).into_parts();
         let ip = Ipv4Addr::LOCALHOST.into();

@@ -19,7 +19,7 @@ use crate::limiter::Limiter;
 use crate::metrics::{Metrics, Outcome};
 use crate::shaping::Shaping;
 use crate::shutdown::Shutdown;
-use crate::{cors, response};
+use crate::{cors, page, response};
 
 /// What the routes share.
 struct Shared {
@@ -30,7 +30,7 @@ struct Shared {
     shaping: Option<Shaping>,
 }
 
-/// `/token` and `/leaky`, limited by `limiter` with this policy. HEAD asks as GET does, and spends a token.
+/// `/token` and `/leaky`, limited by `limiter` with this policy, and the page at `/`. HEAD asks as GET does, and spends a token.
 pub fn router(
     config: &Config,
     policy: Policy,
@@ -38,7 +38,11 @@ pub fn router(
     metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) -> Router {
-    let router = Router::new()
+    let page = match config.answers.page {
+        true => page::routes(config, policy),
+        false => Router::new(),
+    };
+    let router = page
         .route("/token", get(token))
         .route("/leaky", get(leaky))
         .method_not_allowed_fallback(no_such_method)

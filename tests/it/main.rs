@@ -36,6 +36,7 @@
 //! - `failover`: rl-server while a primary of a cluster or of Sentinels is killed, and while slots move
 //! - `redis_addresses`: the forms of -redis, TLS, users and their rights
 //! - `deny_cache`: denials that are remembered
+//! - `page`: the page at /, in a real browser
 //! - `run`: `make run`
 //! - `readme`: README's commands print README's output
 //! - `layers`: who may depend on what, and which file may be unsafe
@@ -65,6 +66,7 @@ mod multi;
 mod once;
 mod operations;
 mod outage;
+mod page;
 mod peek;
 mod persistence;
 mod proxies;

@@ -33,4 +33,16 @@ pub struct AnswerFlags {
         value_name = "ORIGINS"
     )]
     pub cors_origins: Origins,
+
+    /// Serve a page at / that shows both buckets at work
+    #[arg(
+        long,
+        env = "RL_PAGE",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = ArgAction::Set
+    )]
+    pub page: bool,
 }

@@ -1,0 +1,89 @@
+//! `GET /`: to those who ask for HTML, the page that shows both buckets at work; to others, what there is to ask. Pure.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use rl_bucket::Policy;
+
+use crate::accept::prefers_html;
+use crate::config::Config;
+
+const HTML: &str = include_str!("../page/index.html");
+const STYLE: &str = include_str!("../page/page.css");
+const SCRIPT: &str = include_str!("../page/page.js");
+
+/// The page is its own style, script and questions, its icon, and nothing else.
+const SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+                        base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What is sent for `/`.
+struct Texts {
+    html: String,
+    plain: String,
+}
+
+/// `/` and the files of its page, for a server with these flags and this policy.
+pub(crate) fn routes<S>(config: &Config, policy: Policy) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let texts = Arc::new(Texts::of(config, policy));
+    let root = move |headers: HeaderMap| async move { texts.response(&headers) };
+    Router::new()
+        .route("/", get(root))
+        .route("/page.css", get(text("text/css; charset=utf-8", STYLE)))
+        .route(
+            "/page.js",
+            get(text("text/javascript; charset=utf-8", SCRIPT)),
+        )
+}
+
+impl Texts {
+    fn of(config: &Config, policy: Policy) -> Self {
+        let (rate, burst) = (policy.rate(), policy.capacity().get());
+        let html = HTML
+            .replace("{rate}", &rate.to_string())
+            .replace("{burst}", &burst.to_string())
+            .replace("{trust_caller}", &config.caller.trust_caller.to_string())
+            .replace("{shape}", &config.shaping.shape.to_string());
+        let mut plain = format!(
+            "GET /token     take a token: {rate}, {burst} at once, for each caller\n\
+             GET /leaky     the same through a leaky bucket, with the delay after which to act\n\
+             GET /          in a browser: a page that shows both at work\n\
+             GET /livez     whether the server runs\n\
+             GET /readyz    whether Redis decides\n"
+        );
+        if config.operating.metrics_addr.is_empty() {
+            plain.push_str("GET /metrics   numbers for Prometheus\n");
+        }
+        Self { html, plain }
+    }
+
+    fn response(&self, headers: &HeaderMap) -> Response {
+        let response = if prefers_html(headers) {
+            let html = text("text/html; charset=utf-8", self.html.clone());
+            ([(CONTENT_SECURITY_POLICY, SECURITY)], html).into_response()
+        } else {
+            text("text/plain; charset=utf-8", self.plain.clone()).into_response()
+        };
+        ([(VARY, "accept")], response).into_response()
+    }
+}
+
+/// A text, for the browser to take as what it is said to be and not to keep: the next version has another.
+fn text(media_type: &'static str, content: impl IntoResponse + Clone) -> impl IntoResponse + Clone {
+    let headers = [
+        (CONTENT_TYPE, media_type),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, content)
+}
