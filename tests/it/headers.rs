@@ -153,7 +153,7 @@ fn every_error_is_told_plainly_or_as_a_problem_and_takes_nothing() {
     for (method, path, status, title, reason) in [
         (
             "GET",
-            "/",
+            "/nowhere",
             404,
             "Not Found",
             "no such path: there are /token and /leaky",
@@ -265,7 +265,7 @@ fn scripts_of_an_allowed_origin_may_read_every_answer() {
         ("/token", 200),
         ("/token", 429),
         ("/token?x", 400),
-        ("/", 404),
+        ("/nowhere", 404),
     ] {
         let answer = ask(&http, "GET", path, &[origin]);
         assert_eq!(answer.status, status);
