@@ -110,3 +110,27 @@ fn a_caller_that_waits_as_told_passes() {
         assert_eq!(http.get("/token").status, 200, "after {wait_ms} ms");
     }
 }
+
+/// With -trust-caller one key is asked for at several costs and under several policies.
+#[test]
+fn a_smaller_cost_and_another_policy_are_not_denied_for_it() {
+    let redis = RedisServer::start();
+    let policy = [
+        "-rate",
+        "1/1000d",
+        "-burst",
+        "3",
+        "-deny-cache",
+        "100",
+        "-trust-caller",
+    ];
+    let http = HttpServer::start(&[&["-redis", &redis.url()], &policy[..]].concat());
+    for (key, other) in ["cost=1", "cost=0", "cost=2&burst=9"]
+        .into_iter()
+        .enumerate()
+    {
+        let status = |query| http.get(&format!("/token?key={key}&{query}")).status;
+        let statuses = ["cost=2", "cost=2", "cost=2", other].map(status);
+        assert_eq!(statuses, [200, 429, 429, 200], "{other}");
+    }
+}

@@ -51,18 +51,6 @@ impl Visit {
         }
     }
 
-    /// Kills Redis once the level of both buckets is known.
-    fn lose_redis(&mut self) {
-        for bucket in ["token", "leaky"] {
-            eventually("a level to lose", || {
-                self.stream();
-                let level = self.browser.text_of(&format!("#{bucket} output"));
-                (level != "?").then_some(())
-            });
-        }
-        self.redis.kill();
-    }
-
     fn rate_of_allowed(&mut self, bucket: &str) -> f64 {
         self.number(&format!("#{bucket} [data-rate=allowed]"))
     }
@@ -163,7 +151,11 @@ fn an_outage_is_shown_and_so_is_its_end() {
     let Some(mut visit) = Visit::start(&["-deadline", "100ms"]) else {
         return;
     };
-    visit.lose_redis();
+    eventually("a level to lose", || {
+        visit.stream();
+        (visit.browser.text_of("#leaky output") != "?").then_some(())
+    });
+    visit.redis.kill();
     for bucket in ["token", "leaky"] {
         let trouble = format!("#{bucket} .trouble");
         eventually("the outage", || {
@@ -189,25 +181,6 @@ fn an_outage_is_shown_and_so_is_its_end() {
             (is_over && is_known).then_some(())
         });
     }
-    visit.end();
-}
-
-#[test]
-fn an_answer_without_redis_is_shown_as_degraded_and_with_no_number_that_nobody_counted() {
-    let Some(mut visit) = Visit::start(&["-deadline", "100ms", "-on-outage", "allow"]) else {
-        return;
-    };
-    visit.lose_redis();
-    eventually("an answer without Redis", || {
-        visit.stream();
-        visit
-            .browser
-            .text_of("#token .trouble")
-            .starts_with("Degraded: ")
-            .then_some(())
-    });
-    visit.wait_for("#token .answer", "\"degraded\":true");
-    visit.wait_for("#token output", "?");
     visit.end();
 }
 
