@@ -127,3 +127,30 @@ fn readme_names_every_flag_with_its_variable_and_default() {
             .count()
     );
 }
+
+/// README tells of each relation to which a bound is kept just that bound, its goal, and whether that is met.
+#[test]
+fn readme_tells_the_bounds_that_are_kept() {
+    let read = |path| std::fs::read_to_string(project().join(path)).expect("a text");
+    let (readme, bounds) = (read("README.md"), read("tests/benches/instructions.txt"));
+    let lines = bounds.lines().filter(|line| !line.starts_with('#'));
+    let mut told = 0;
+    for line in lines {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [call, of, bound, goal] = words[..] else {
+            continue;
+        };
+        let (Ok(measured), Ok(aim)) = (bound.parse::<f64>(), goal.parse::<f64>()) else {
+            continue;
+        };
+        let met = if measured <= aim { "yes" } else { "no" };
+        let (head, tail) = (
+            format!("| `{call}` of `{of}` |"),
+            format!("| {bound} | {goal} | {met} |"),
+        );
+        let row = readme.lines().find(|row| row.starts_with(&head));
+        assert!(row.is_some_and(|row| row.ends_with(&tail)), "{head} {tail}");
+        told += 1;
+    }
+    assert!(told > 9, "{told}");
+}
