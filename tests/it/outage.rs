@@ -344,11 +344,12 @@ fn a_redis_that_loads_is_asked_again_when_it_has() {
     let (redis, network, http) = start(&PLENTY);
     let before = network.connections();
     let mut connection = redis.connect();
-    // At 20 ms for each a load of 40 s if nothing ends it, with a look at the clients after each.
+    // At 50 ms for each a load of 25 s if nothing ends it, with a look at the clients after each, or, before 7.0, after 2 MB.
     connection.value("CONFIG SET rdbcompression no");
-    connection.value("CONFIG SET loading-process-events-interval-bytes 1024");
-    connection.value("DEBUG POPULATE 2000 pad 1024");
-    connection.value("CONFIG SET key-load-delay 20000");
+    let often = "CONFIG SET loading-process-events-interval-bytes 1024";
+    let _ = connection.try_line::<redis::Value>(often);
+    connection.value("DEBUG POPULATE 500 pad 65536");
+    connection.value("CONFIG SET key-load-delay 50000");
     thread::scope(|scope| {
         scope.spawn(|| redis.connect().value("DEBUG RELOAD"));
         wait_for_refusal(&http, "LOADING");

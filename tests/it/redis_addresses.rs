@@ -99,13 +99,13 @@ fn a_user_with_another_password_or_less_rights_is_told_so() {
 
 /// A TCP port with TLS beside the one without; `None` if the server was built without TLS.
 fn start_with_tls(certificate: &Certificate, args: &[&str]) -> Option<(RedisServer, Port)> {
-    // Whoever knows the first option complains of the second.
+    // Without a certificate none starts; only one that knows TLS says that this is why.
     let tried = Command::new(program())
-        .args(["--tls-port", "0", "--maxmemory", "nonsense"])
+        .args(["--port", "0", "--tls-port", "1"])
         .output()
         .expect("it runs");
     let told = [tried.stdout, tried.stderr].concat();
-    if String::from_utf8_lossy(&told).contains("tls-port") {
+    if !String::from_utf8_lossy(&told).contains("Failed to configure TLS") {
         println!("skipped: this server was built without TLS");
         return None;
     }
