@@ -34,6 +34,7 @@ mod problem;
 mod query;
 mod response;
 mod routes;
+mod seldom;
 mod serving;
 mod shaping;
 mod shutdown;

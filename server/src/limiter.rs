@@ -12,7 +12,6 @@ mod denials;
 mod link;
 mod local;
 mod place;
-mod seldom;
 mod slots;
 mod table;
 
@@ -26,12 +25,13 @@ pub use self::address::RedisAddress;
 use self::cluster::Cluster;
 use self::connection::Fault;
 use self::denials::Denials;
-use self::link::Link;
+use self::link::{Calls, Link};
 use self::local::Local;
 use self::place::{Place, Sentinels};
-use self::seldom::Seldom;
 use crate::config::{OnOutage, RedisFlags};
 use crate::error::Unavailable;
+use crate::metrics::{CallMetrics, Metrics};
+use crate::seldom::Seldom;
 
 /// The key of a bucket that is never made.
 const PROBE: &str = "rl:probe";
@@ -86,6 +86,7 @@ struct Inner {
     outage: Outage,
     outage_log: Seldom,
     denials: Option<Denials>,
+    metrics: Arc<CallMetrics>,
 }
 
 enum Redis {
@@ -106,13 +107,19 @@ impl Limiter {
     /// # Errors
     ///
     /// If the address cannot be used at all.
-    pub fn new(flags: &RedisFlags) -> Result<Self, String> {
+    pub fn new(flags: &RedisFlags, metrics: &Metrics) -> Result<Self, String> {
+        let metrics = metrics.calls.clone();
+        let calls = Calls {
+            deadline: flags.deadline,
+            metrics: metrics.clone(),
+        };
         Ok(Self(Arc::new(Inner {
-            redis: Redis::at(flags.address()?, flags.deadline)?,
+            redis: Redis::at(flags.address()?, calls)?,
             deadline: flags.deadline,
             outage: Outage::of(flags.on_outage),
             outage_log: Seldom::since(Instant::now()),
             denials: (flags.deny_cache > 0).then(|| Denials::of(flags.deny_cache)),
+            metrics,
         })))
     }
 
@@ -127,6 +134,7 @@ impl Limiter {
         let begun = Instant::now();
         let denials = self.0.denials.as_ref();
         if let Some(denial) = denials.and_then(|denials| denials.recall(asked, begun)) {
+            self.0.metrics.remembered.inc();
             return Ok(Answer::Decided(denial));
         }
         match self.0.redis.ask(asked, begun + self.0.deadline).await {
@@ -138,6 +146,11 @@ impl Limiter {
             }
             Err(fault) => self.0.without_redis(asked, fault.into()),
         }
+    }
+
+    /// Whether requests are answered only while Redis decides.
+    pub(crate) fn needs_redis(&self) -> bool {
+        matches!(self.0.outage, Outage::Deny)
     }
 
     /// Whether Redis decides: asks it, under this policy, for none of the tokens of a bucket that is never made.
@@ -160,6 +173,7 @@ impl Limiter {
 
 impl Inner {
     fn without_redis(&self, asked: &Asked, reason: Unavailable) -> Result<Answer, Unavailable> {
+        self.metrics.undecided(&reason);
         if self.outage_log.is_due(Instant::now()) {
             warn!("{reason}: {}", self.outage.consequence());
         }
@@ -168,18 +182,18 @@ impl Inner {
 }
 
 impl Redis {
-    fn at(address: RedisAddress, deadline: Duration) -> Result<Self, String> {
+    fn at(address: RedisAddress, calls: Calls) -> Result<Self, String> {
         let place = match address {
             RedisAddress::One(server) => Place::Server(server),
             RedisAddress::Sentinels { sentinels, name } => {
                 Place::Primary(Sentinels::new(sentinels, name))
             }
             RedisAddress::Cluster(seeds) => {
-                let cluster = Cluster::of(&seeds, deadline).ok_or("a cluster without a node")?;
+                let cluster = Cluster::of(&seeds, calls).ok_or("a cluster without a node")?;
                 return Ok(Self::Cluster(cluster));
             }
         };
-        Ok(Self::Server(Link::to(place, deadline)))
+        Ok(Self::Server(Link::to(place, calls)))
     }
 
     async fn ask(&self, asked: &Asked, deadline: Instant) -> Result<Decision, Fault> {

@@ -32,7 +32,7 @@ async fn run(config: Config) -> io::Result<()> {
     };
     info!("listening on {}", listener.local_addr()?);
     let metrics = Arc::new(Metrics::new(policy));
-    let limiter = Limiter::new(&config.redis).map_err(io::Error::other)?;
+    let limiter = Limiter::new(&config.redis, &metrics).map_err(io::Error::other)?;
     let operations = Operations::new(limiter.clone(), policy, &metrics, &shutdown);
     let routes = router(&config, policy, limiter, &metrics, &shutdown).merge(operations.health());
     let flags = &config.serving;

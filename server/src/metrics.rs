@@ -1,13 +1,15 @@
 //! What is counted, for Prometheus. No label has more values than are written down here.
 
+mod calls;
 mod connections;
 mod requests;
 mod shaping;
 
+use std::sync::Arc;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use rl_bucket::{Algorithm, Policy};
@@ -15,6 +17,7 @@ use rl_bucket::{Algorithm, Policy};
 use crate::error::Unavailable;
 use crate::limiter::Answer;
 
+pub(crate) use self::calls::{Breaker, BreakerState, CallMetrics};
 pub(crate) use self::connections::ConnectionMetrics;
 pub(crate) use self::requests::{Question, RequestMetrics};
 pub(crate) use self::shaping::ShapingMetrics;
@@ -48,7 +51,7 @@ pub struct Metrics {
     registry: Registry,
     token: Decisions,
     leaky: Decisions,
-    redis_up: Gauge,
+    pub(crate) calls: Arc<CallMetrics>,
     pub(crate) requests: RequestMetrics,
     pub(crate) connections: ConnectionMetrics,
     pub(crate) shaping: ShapingMetrics,
@@ -72,12 +75,10 @@ impl Metrics {
         ours.register("policy", "What each caller may do", policy);
         let decisions = Family::default();
         ours.register("decisions", "Requests for a decision", decisions.clone());
-        let redis_up = Gauge::default();
-        ours.register("redis_up", "1 if Redis decides, else 0", redis_up.clone());
         Self {
             token: Decisions::new(&decisions, "token"),
             leaky: Decisions::new(&decisions, "leaky"),
-            redis_up,
+            calls: Arc::new(CallMetrics::new(ours)),
             requests,
             connections: ConnectionMetrics::new(ours),
             shaping: ShapingMetrics::new(ours),
@@ -101,7 +102,7 @@ impl Metrics {
 
     /// All of them, as OpenMetrics has it.
     pub(crate) fn text(&self, redis_is_up: bool) -> Result<String, std::fmt::Error> {
-        self.redis_up.set(redis_is_up.into());
+        self.calls.up.set(redis_is_up.into());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

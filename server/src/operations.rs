@@ -111,7 +111,7 @@ async fn ready(State(operations): State<Operations>) -> Response {
     let redis = operations.redis().await;
     let (code, status) = if operations.0.shutdown.is_told() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping")
-    } else if redis.is_err() {
+    } else if redis.is_err() && operations.0.limiter.needs_redis() {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     } else {
         (StatusCode::OK, "ready")

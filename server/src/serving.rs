@@ -17,6 +17,7 @@ use crate::activity::Activity;
 use crate::config::ServingFlags;
 use crate::connection::Http;
 use crate::metrics::Metrics;
+use crate::seldom::Seldom;
 use crate::shutdown::Shutdown;
 
 /// Open files that are no connection of a client: the listeners, Redis, the log, the runtime's own.
@@ -33,9 +34,6 @@ const ROOM_FOR_STRANGERS: usize = 4;
 
 /// How long a stranger may take to ask before it may be closed for another.
 const GRACE: Duration = Duration::from_millis(100);
-
-/// How long the log is silent about a trouble that it has told.
-const SILENCE: Duration = Duration::from_secs(10);
 
 /// Serves until `shutdown`, then finishes what is in flight, until its deadline.
 pub async fn serve(
@@ -64,7 +62,7 @@ struct Connections {
     tasks: JoinSet<()>,
     /// Those that may be closed to make room.
     open: HashMap<Id, (AbortHandle, Arc<Activity>)>,
-    told: Option<Instant>,
+    trouble_log: Seldom,
 }
 
 impl Connections {
@@ -81,7 +79,7 @@ impl Connections {
             shutdown,
             tasks: JoinSet::new(),
             open: HashMap::new(),
-            told: None,
+            trouble_log: Seldom::since(Instant::now().into()),
         }
     }
 
@@ -192,11 +190,10 @@ impl Connections {
         }
     }
 
-    /// At most once in a while, since whoever opens connections could otherwise fill the log.
-    fn warn_seldom(&mut self, trouble: &str) {
-        if self.told.is_none_or(|told| told.elapsed() > SILENCE) {
+    /// Whoever opens connections could otherwise fill the log.
+    fn warn_seldom(&self, trouble: &str) {
+        if self.trouble_log.is_due(Instant::now().into()) {
             warn!("{trouble}");
-            self.told = Some(Instant::now());
         }
     }
 }

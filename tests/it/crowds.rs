@@ -1,12 +1,13 @@
 //! Crowds of connections that mean harm, and healthy clients among them. Each prints its figures.
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rl_tests::{HttpServer, RedisServer, Stop, eventually, get};
+use rl_tests::{HttpServer, Port, RedisServer, Stop, eventually, get};
 
 const MIB: usize = 1 << 20;
 
@@ -172,4 +173,100 @@ fn ten_thousand_connections_opened_and_dropped_leave_nothing_behind() {
         memory[5] < memory[3] + memory[3] / 8,
         "it grows from time to time"
     );
+}
+
+/// One request for each of so many callers, many of them in one write. All must be answered with this text.
+fn ask_for(http: &HttpServer, callers: Range<u32>, text: &str) {
+    let mut stream = http.connect();
+    let mut answers = vec![0; MIB];
+    for first in callers.step_by(250) {
+        let request = |n| {
+            let address = Ipv4Addr::from_bits(0x0a00_0000 + n);
+            format!("GET /token HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: {address}\r\n\r\n")
+        };
+        let requests: String = (first..first + 250).map(request).collect();
+        stream.write_all(requests.as_bytes()).expect("sent");
+        let (mut length, mut ends) = (0, 0);
+        while ends < 250 {
+            let read = stream.read(&mut answers[length..]).expect("answers");
+            assert!(read > 0, "the connection was closed");
+            // An answer ends as its body does, with the only brace of its kind.
+            ends += answers[length..length + read]
+                .iter()
+                .filter(|byte| **byte == b'}')
+                .count();
+            length += read;
+        }
+        let answers = String::from_utf8_lossy(&answers[..length]);
+        assert_eq!(answers.matches(text).count(), 250, "{answers}");
+    }
+}
+
+/// A million callers, a healthy one among them; the server's memory after each quarter.
+fn serves_a_million(http: &HttpServer, text: &str, crowd: &str) {
+    let stop = Stop::default();
+    let begun = Instant::now();
+    let (service, memory) = thread::scope(|scope| {
+        let healthy = scope.spawn(|| Service::of(http, &stop));
+        let quarter = |n: u32| {
+            let first = n * 250_000;
+            thread::scope(|scope| {
+                for callers in [first..first + 125_000, first + 125_000..first + 250_000] {
+                    scope.spawn(|| ask_for(http, callers, text));
+                }
+            });
+            http.memory()
+        };
+        let memory = stop.after(|| [0, 1, 2, 3].map(quarter));
+        (healthy.join().expect("healthy"), memory)
+    });
+    service.print(crowd, http);
+    println!(
+        "{crowd}: {:?}, {:?} MiB after each quarter",
+        begun.elapsed(),
+        memory.map(|bytes| bytes / MIB)
+    );
+    assert!(
+        memory[3] < 100 * MIB && memory[3] < memory[1] + 10 * MIB,
+        "{memory:?}"
+    );
+}
+
+#[test]
+#[ignore = "make test-full"]
+fn a_million_callers_without_redis_take_bounded_memory() {
+    let nobody = format!("127.0.0.1:{}", Port::free().number());
+    let http = HttpServer::start_alone(&[
+        "-redis",
+        &nobody,
+        "-on-outage",
+        "local",
+        "-trusted-proxies",
+        "127.0.0.1",
+    ]);
+    eventually("that no Redis is there", || {
+        http.get("/token").body.contains("degraded").then_some(())
+    });
+    serves_a_million(
+        &http,
+        r#""degraded":true"#,
+        "a million callers without Redis",
+    );
+}
+
+#[test]
+#[ignore = "make test-full"]
+fn a_million_callers_with_redis_take_bounded_memory_here_and_there() {
+    let (redis, http) = start(&["-trusted-proxies", "127.0.0.1", "-deny-cache", "10000"]);
+    serves_a_million(&http, r#""allowed":true"#, "a million callers with Redis");
+    let mut redis = redis.connect();
+    let used = redis
+        .info("memory", "used_memory")
+        .and_then(|used| used.parse().ok());
+    let used: usize = used.expect("a number");
+    println!(
+        "a million callers with Redis: used_memory {} MiB",
+        used / MIB
+    );
+    assert!(used < 100 * MIB);
 }

@@ -27,9 +27,10 @@
 //! - `questions`: what programs ask on behalf of others: key, cost, rate, burst
 //! - `proxies`: behind a real nginx, README's, and behind two in a row
 //! - `serving`: connections: time-outs, bounds, how many, the end
-//! - `crowds`: a thousand slow clients, ten thousand connections
+//! - `crowds`: a thousand slow clients, ten thousand connections, a million callers
 //! - `shaping`: answers that wait for their turn
-//! - `operations`: health, metrics, the log, the board
+//! - `operations`: health and the log
+//! - `metrics`: what is counted, the board
 //! - `deployment`: the unit for systemd and the Dockerfile
 //! - `outage`: Redis gone, stopped, back, or turning everybody away; the three ways to do without it
 //! - `once`: what was sent to Redis is never sent again
@@ -62,6 +63,7 @@ mod leaks;
 mod leaky;
 mod listeners;
 mod memory;
+mod metrics;
 mod multi;
 mod once;
 mod operations;

@@ -1,14 +1,14 @@
-//! What an operator sees: health, metrics and the log.
+//! What an operator sees of one process: its health and its log.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
-use rl_tests::{Answer, HttpServer, RedisServer, artifacts, eventually, get, project, send};
+use rl_tests::{Answer, HttpServer, Port, RedisServer, artifacts, eventually, get};
 use serde_json::Value;
+
+use crate::metrics::value;
 
 fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
     let redis = RedisServer::start();
@@ -71,6 +71,20 @@ fn it_is_not_ready_from_the_signal_on_though_it_serves() {
     assert_eq!(http.get("/token").status, 200);
 }
 
+/// Or one outage would take every server away from its callers.
+#[test]
+fn a_server_that_answers_without_redis_is_ready_and_tells() {
+    for mode in ["allow", "local"] {
+        let nobody = format!("127.0.0.1:{}", Port::free().number());
+        let http = HttpServer::start_alone(&["-redis", &nobody, "-on-outage", mode]);
+        let body = r#"{"status":"ready","redis":"down","error":"Redis does not answer"}"#;
+        assert_says(&http.get("/readyz"), 200, body);
+        assert_eq!(http.get("/token").status, 200);
+        let degraded = r#"rl_decisions_total{algorithm="token",outcome="degraded"}"#;
+        assert_eq!(value(&http, degraded), 1.0);
+    }
+}
+
 /// Health and metrics cost the callers nothing, and no bucket.
 #[test]
 fn to_ask_for_health_makes_no_key() {
@@ -105,176 +119,6 @@ fn to_ask_for_health_loads_redis_four_times_a_second_at_most() {
     let most = begun.elapsed().as_millis() / 250 + 1;
     let asked = calls() - before;
     assert!((1..=most).contains(&asked), "{asked} calls, at most {most}");
-}
-
-/// The samples of `/metrics`: each with its labels, and its value.
-fn samples(http: &HttpServer) -> Vec<(String, f64)> {
-    let answer = http.get("/metrics");
-    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    assert_eq!(answer.header("content-type"), Some(openmetrics));
-    assert!(answer.body.ends_with("# EOF\n"), "{}", answer.body);
-    let lines = answer.body.lines().filter(|line| !line.starts_with('#'));
-    let sample = |line: &str| {
-        let (name, value) = line.rsplit_once(' ').expect("a name and a value");
-        (name.to_owned(), value.parse().expect("a number"))
-    };
-    lines.map(sample).collect()
-}
-
-/// The value of one sample, 0 if it is not there yet.
-fn value(http: &HttpServer, name: &str) -> f64 {
-    let found = samples(http).into_iter().find(|(known, _)| known == name);
-    found.map_or(0.0, |(_, value)| value)
-}
-
-#[test]
-fn metrics_count_what_became_of_each_request() {
-    let (redis, http) = start(&["-rate", "1/1000d", "-burst", "2", "-deadline", "1s"]);
-    let mut stream = http.connect();
-    for _ in 0..5 {
-        get(&mut stream, "/token");
-    }
-    get(&mut stream, "/leaky");
-    get(&mut stream, "/nowhere");
-    send(
-        &mut stream,
-        "BREW /token HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n",
-    );
-    redis.kill();
-    eventually("no Redis", || {
-        (http.get("/leaky").status == 503).then_some(())
-    });
-    for (sample, expected) in [
-        (
-            r#"rl_decisions_total{algorithm="token",outcome="allowed"}"#,
-            2.0,
-        ),
-        (
-            r#"rl_decisions_total{algorithm="token",outcome="denied"}"#,
-            3.0,
-        ),
-        (
-            r#"rl_decisions_total{algorithm="token",outcome="error"}"#,
-            0.0,
-        ),
-        (
-            r#"rl_decisions_total{algorithm="leaky",outcome="allowed"}"#,
-            1.0,
-        ),
-        (
-            r#"rl_decisions_total{algorithm="leaky",outcome="degraded"}"#,
-            0.0,
-        ),
-        (r#"rl_policy_info{rate="1/1000d",burst="2"}"#, 1.0),
-        (r#"rl_build_info{version="0.1.0"}"#, 1.0),
-        ("rl_redis_up", 0.0),
-        ("rl_connections", 2.0),
-        (
-            r#"http_server_request_duration_seconds_count{method="GET",route="/token",status="200"}"#,
-            2.0,
-        ),
-        (
-            r#"http_server_request_duration_seconds_count{method="GET",route="/token",status="429"}"#,
-            3.0,
-        ),
-        (
-            r#"http_server_request_duration_seconds_count{method="GET",route="_OTHER",status="404"}"#,
-            1.0,
-        ),
-        (
-            r#"http_server_request_duration_seconds_count{method="_OTHER",route="/token",status="405"}"#,
-            1.0,
-        ),
-    ] {
-        assert_eq!(value(&http, sample), expected, "{sample}");
-    }
-    let errors = r#"rl_decisions_total{algorithm="leaky",outcome="error"}"#;
-    assert!(value(&http, errors) >= 1.0);
-}
-
-#[test]
-fn metrics_tell_why_the_server_closed_connections() {
-    let flags = [
-        "-header-timeout",
-        "300ms",
-        "-idle-timeout",
-        "300ms",
-        "-max-connections",
-        "3",
-    ];
-    let (_redis, http) = start(&flags);
-    let asked = {
-        let mut stream = http.connect();
-        get(&mut stream, "/livez");
-        stream
-    };
-    let silent = http.connect();
-    for reason in ["header_timeout", "idle_timeout"] {
-        let sample = format!("rl_connections_closed_total{{reason=\"{reason}\"}}");
-        eventually(reason, || (value(&http, &sample) >= 1.0).then_some(()));
-    }
-    drop((asked, silent));
-    let crowded = r#"rl_connections_closed_total{reason="max_connections"}"#;
-    let mut crowd = Vec::new();
-    eventually("a crowd", || {
-        crowd.push(http.connect());
-        (value(&http, crowded) >= 1.0).then_some(())
-    });
-}
-
-/// However many callers there are, and whatever they ask.
-#[test]
-fn no_label_and_no_line_of_the_log_grows_with_the_callers() {
-    let (_redis, mut http) = start(&["-trusted-proxies", "127.0.0.1", "-log", "json"]);
-    let mut stream = http.connect();
-    let mut ask = |n: u32| {
-        let (method, path) = match n % 4 {
-            0 => ("GET".to_owned(), "/token".to_owned()),
-            1 => ("GET".to_owned(), "/leaky".to_owned()),
-            2 => ("GET".to_owned(), format!("/path{n}")),
-            _ => (format!("METHOD{n}"), "/token".to_owned()),
-        };
-        let [_, b, c, d] = n.to_be_bytes();
-        send(
-            &mut stream,
-            &format!(
-                "{method} {path} HTTP/1.1\r\nHost: h{n}\r\nX-Forwarded-For: 10.{b}.{c}.{d}\r\n\r\n"
-            ),
-        );
-    };
-    (0..8).for_each(&mut ask);
-    samples(&http);
-    let before: Vec<_> = samples(&http).into_iter().map(|(name, _)| name).collect();
-    (8..4000).for_each(&mut ask);
-    let after: Vec<_> = samples(&http).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(before, after);
-    http.signal(Signal::SIGTERM);
-    let log = http.rest_of_log();
-    assert!(log.len() < 10, "{} lines, such as {}", log.len(), log[0]);
-}
-
-#[test]
-fn metrics_can_be_at_an_address_of_their_own_with_the_health() {
-    let redis = RedisServer::start();
-    let flags = ["-redis", &redis.url(), "-metrics-addr", "127.0.0.1:0"];
-    let mut http = HttpServer::start_alone(&flags);
-    let line = http.wait_for_log("metrics on 127.0.0.1:");
-    let port = line.rsplit(':').next().expect("a port");
-    let inside = |path: &str| {
-        let mut stream =
-            std::net::TcpStream::connect(format!("127.0.0.1:{port}")).expect("it listens");
-        get(&mut stream, path)
-    };
-    assert_eq!(http.get("/metrics").status, 404);
-    assert!(inside("/metrics").body.contains("rl_decisions_total"));
-    assert_eq!(inside("/token").status, 404);
-    eventually("Redis", || (inside("/readyz").status == 200).then_some(()));
-    assert_eq!(
-        (inside("/livez").status, http.get("/livez").status),
-        (200, 200)
-    );
-    http.signal(Signal::SIGTERM);
-    assert_eq!(http.exit_code(), Some(0));
 }
 
 #[test]
@@ -334,55 +178,4 @@ fn version_is_told() {
     let output = Command::new(&artifacts().server).arg("-version").output();
     let output = output.expect("built");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "rl-server 0.1.0\n");
-}
-
-/// The families that `/metrics` has.
-fn families(http: &HttpServer) -> BTreeSet<String> {
-    let body = http.get("/metrics").body;
-    let types = body.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    let family = |line: &str| {
-        let (name, kind) = line.split_once(' ').expect("a name and a type");
-        match kind {
-            "counter" => format!("{name}_total"),
-            "info" => format!("{name}_info"),
-            _ => name.to_owned(),
-        }
-    };
-    types.map(family).collect()
-}
-
-/// What the board asks Prometheus for, without what makes it a bucket, a sum or a count.
-fn asked_by_the_board() -> BTreeSet<String> {
-    let text = fs::read_to_string(project().join("server/grafana.json")).expect("the board");
-    let board: Value = serde_json::from_str(&text).expect("JSON");
-    let panels = board["panels"].as_array().expect("panels");
-    let targets = panels
-        .iter()
-        .flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
-    let queries = targets.map(|target| target["expr"].as_str().expect("a query"));
-    let words =
-        queries.flat_map(|query| query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
-    let ours = words.filter(|word| word.starts_with("rl_") || word.starts_with("http_"));
-    let without = |word: &str| {
-        ["_bucket", "_sum", "_count"]
-            .iter()
-            .fold(word.to_owned(), |word, end| {
-                word.strip_suffix(end).map_or(word.clone(), str::to_owned)
-            })
-    };
-    ours.map(without).collect()
-}
-
-#[test]
-fn the_board_and_readme_s_table_have_the_metrics_that_there_are() {
-    let (_redis, http) = start(&[]);
-    assert_eq!(http.get("/token").status, 200);
-    let families = families(&http);
-    assert_eq!(asked_by_the_board(), families);
-    let readme = fs::read_to_string(project().join("README.md")).expect("a README");
-    let rows = readme
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next());
-    let told = rows.filter(|name| name.starts_with("rl_") || name.starts_with("http_server"));
-    assert_eq!(told.map(str::to_owned).collect::<BTreeSet<_>>(), families);
 }

@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::Unavailable;
+use crate::metrics::Breaker;
 
 /// Calls in a row that got no answer, and none between them that got one, after which Redis counts as gone. One slow command
 /// of somebody else's makes a few.
@@ -33,6 +34,17 @@ pub(super) enum Phase<C> {
     Connected(C),
     /// Nobody asks, for this reason.
     Gone(Unavailable),
+}
+
+impl<C> Phase<C> {
+    /// What that is for a breaker.
+    pub(super) fn breaker(&self) -> Breaker {
+        match self {
+            Self::Connecting => Breaker::Connecting,
+            Self::Connected(_) => Breaker::Closed,
+            Self::Gone(_) => Breaker::Open,
+        }
+    }
 }
 
 impl<C: Clone> Phase<C> {

@@ -18,7 +18,7 @@ use super::Asked;
 use super::address::{Server, elsewhere, node};
 use super::breaker::Phase;
 use super::connection::Fault;
-use super::link::{Link, known};
+use super::link::{Calls, Link, known};
 use super::place::Place;
 use super::slots::{Node, Slots};
 use crate::error::Unavailable;
@@ -56,7 +56,7 @@ struct Nodes {
     seeds: HashSet<Node>,
     /// How to reach one of them, and so the others.
     example: Server,
-    deadline: Duration,
+    calls: Calls,
     primaries: Mutex<HashMap<Node, Arc<Primary>>>,
     /// Told by calls that found no primary where it was thought to be.
     outdated: Notify,
@@ -64,11 +64,11 @@ struct Nodes {
 
 impl Cluster {
     /// Begins to look for the primaries. `None` if no seed is named.
-    pub(super) fn of(seeds: &[Server], deadline: Duration) -> Option<Self> {
+    pub(super) fn of(seeds: &[Server], calls: Calls) -> Option<Self> {
         let nodes = Arc::new(Nodes {
             seeds: seeds.iter().filter_map(node).collect(),
             example: seeds.first()?.clone(),
-            deadline,
+            calls,
             primaries: Mutex::default(),
             outdated: Notify::new(),
         });
@@ -128,7 +128,7 @@ impl Nodes {
     fn primary(&self, node: &Node) -> Arc<Primary> {
         let primary = || {
             let server = elsewhere(&self.example, &node.host, node.port);
-            let link = Link::to(Place::Server(server), self.deadline);
+            let link = Link::to(Place::Server(server), self.calls.clone());
             let node = node.clone();
             Arc::new(Primary { node, link })
         };

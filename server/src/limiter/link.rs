@@ -15,12 +15,20 @@ use super::connection::{Connection, Fault, NoConnection};
 use super::place::Place;
 use super::slots::{Node, Slots};
 use crate::error::Unavailable;
+use crate::metrics::{BreakerState, CallMetrics};
 
 /// How long one attempt to connect may take: with [`PAUSE`] much less than the second within which service is back.
 const CONNECT: Duration = Duration::from_millis(400);
 
 /// From the beginning of one attempt to that of the next, at least.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How calls are made: within which deadline, and where they are counted.
+#[derive(Clone, Debug)]
+pub(super) struct Calls {
+    pub(super) deadline: Duration,
+    pub(super) metrics: Arc<CallMetrics>,
+}
 
 /// Keeps one connection to one place. Ends with its last owner.
 #[derive(Debug)]
@@ -34,16 +42,17 @@ pub(super) struct Link {
 struct Line {
     connection: Connection,
     silence: Silence,
+    metrics: Arc<CallMetrics>,
     /// Takes the first reason to give the connection up; the others come too late to matter.
     end: mpsc::Sender<End>,
 }
 
 impl Link {
     /// Begins to connect.
-    pub(super) fn to(place: Place, deadline: Duration) -> Self {
+    pub(super) fn to(place: Place, calls: Calls) -> Self {
         let (told, phase) = watch::channel(Phase::Connecting);
         let mut keeper = JoinSet::new();
-        keeper.spawn(keep(place, deadline, told));
+        keeper.spawn(keep(place, calls, told));
         Self {
             phase,
             _keeper: keeper,
@@ -105,7 +114,10 @@ impl Line {
         reply: impl Future<Output = Result<T, Fault>>,
         deadline: Instant,
     ) -> Result<T, Fault> {
-        let Ok(reply) = timeout_at(deadline, reply).await else {
+        let begun = Instant::now();
+        let reply = timeout_at(deadline, reply).await;
+        self.metrics.called(begun.elapsed());
+        let Ok(reply) = reply else {
             if self.silence.grow() {
                 self.end(End::Silent);
             }
@@ -133,19 +145,24 @@ fn conclusion(fault: &Fault) -> Option<End> {
 }
 
 /// Connects, again and again, and tells what is known of the server. The one place where the breaker changes.
-async fn keep(place: Place, deadline: Duration, phase: watch::Sender<Phase<Arc<Line>>>) {
+async fn keep(place: Place, calls: Calls, phase: watch::Sender<Phase<Arc<Line>>>) {
+    let mut breaker = BreakerState::new(calls.metrics.clone());
+    let mut tell = |now: Phase<_>| {
+        breaker.becomes(now.breaker());
+        phase.send_replace(now)
+    };
     loop {
         let begun = Instant::now();
-        match connect(&place, deadline).await {
+        match connect(&place, &calls).await {
             Ok((line, mut ended)) => {
                 info!("connected to Redis at {place}");
-                phase.send_replace(Phase::Connected(Arc::new(line)));
+                tell(Phase::Connected(Arc::new(line)));
                 let end = ended.recv().await.unwrap_or(End::Lost);
                 warn!("Redis at {place}: {end}");
-                phase.send_replace(end.phase());
+                tell(end.phase());
             }
             Err(NoConnection { reason, detail }) => {
-                let before = phase.send_replace(Phase::Gone(reason.clone()));
+                let before = tell(Phase::Gone(reason.clone()));
                 if !matches!(before, Phase::Gone(known) if known == reason) {
                     warn!("no connection to Redis at {place}: {detail}");
                 }
@@ -158,17 +175,18 @@ async fn keep(place: Place, deadline: Duration, phase: watch::Sender<Phase<Arc<L
 /// One attempt: a connection is good if a call over it is answered within `deadline`, as a request's has to be.
 async fn connect(
     place: &Place,
-    deadline: Duration,
+    calls: &Calls,
 ) -> Result<(Line, mpsc::Receiver<End>), NoConnection> {
+    let Calls { deadline, metrics } = calls;
     let server = place.server().await?;
     let (end, ended) = mpsc::channel(1);
     let closed = end.clone();
     let connect = async {
         let lost = move || _ = closed.try_send(End::Lost);
         let connection = Connection::open(&server, lost).await?;
-        let probe = timeout(deadline, connection.probe()).await;
+        let probe = timeout(*deadline, connection.probe()).await;
         match probe.map(|reply| reply.err().and_then(|fault| conclusion(&fault))) {
-            Err(_elapsed) => Err(NoConnection::silent(deadline)),
+            Err(_elapsed) => Err(NoConnection::silent(*deadline)),
             Ok(Some(end)) => Err(Unavailable::from(end).into()),
             Ok(None) => Ok(connection),
         }
@@ -176,11 +194,11 @@ async fn connect(
     let connection = timeout(CONNECT, connect)
         .await
         .map_err(|_| NoConnection::silent(CONNECT))??;
-    let silence = Silence::default();
     Ok((
         Line {
             connection,
-            silence,
+            silence: Silence::default(),
+            metrics: metrics.clone(),
             end,
         },
         ended,

@@ -6,19 +6,19 @@ use std::time::Instant;
 const PAUSE_S: u64 = 10;
 
 /// Says when a line is due.
-pub(super) struct Seldom {
+pub(crate) struct Seldom {
     epoch: Instant,
     next_s: AtomicU64,
 }
 
 impl Seldom {
-    pub(super) fn since(epoch: Instant) -> Self {
+    pub(crate) fn since(epoch: Instant) -> Self {
         let next_s = AtomicU64::new(0);
         Self { epoch, next_s }
     }
 
     /// True for one of all who ask at that time.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         let now_s = now.saturating_duration_since(self.epoch).as_secs();
         let next_s = self.next_s.load(Ordering::Relaxed);
         let after = now_s + PAUSE_S;

@@ -1,0 +1,146 @@
+//! Calls to Redis, and the connections they go over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Labels;
+use crate::error::Unavailable;
+
+/// Upper bounds in seconds: a call takes a fraction of a millisecond, and no longer than the deadline.
+const BOUNDS_S: [f64; 12] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
+];
+
+/// What is known of a connection: whether its circuit breaker lets calls through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breaker {
+    /// Not yet: calls wait for the first attempt to connect.
+    Connecting,
+    /// Calls go through.
+    Closed,
+    /// Nobody is asked, until an attempt to connect succeeds.
+    Open,
+}
+
+#[derive(Debug)]
+pub(crate) struct CallMetrics {
+    calls: Histogram,
+    pub(super) up: Gauge,
+    /// Denials that were remembered, so that Redis was not asked.
+    pub(crate) remembered: Counter,
+    reconnects: Counter,
+    no_answer: Counter,
+    no_module: Counter,
+    refused: Counter,
+    /// How many breakers are in each state.
+    connecting: Gauge,
+    closed: Gauge,
+    open: Gauge,
+}
+
+impl CallMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let calls = Histogram::new(BOUNDS_S);
+        let help = "Until a call to Redis was answered or given up";
+        registry.register_with_unit("redis_command_duration", help, Unit::Seconds, calls.clone());
+        let (up, reconnects) = (Gauge::default(), Counter::default());
+        registry.register("redis_up", "1 if Redis decides, else 0", up.clone());
+        registry.register(
+            "redis_reconnects",
+            "Connections made anew",
+            reconnects.clone(),
+        );
+        let remembered = Counter::default();
+        let help = "Denials that were remembered, so that Redis was not asked";
+        registry.register("deny_cache_hits", help, remembered.clone());
+        let errors = Family::<Labels<1>, Counter>::default();
+        registry.register(
+            "redis_errors",
+            "Requests that Redis did not decide",
+            errors.clone(),
+        );
+        let error = |kind| errors.get_or_create_owned(&[("kind", kind)]);
+        let states = Family::<Labels<1>, Gauge>::default();
+        registry.register(
+            "breaker_state",
+            "Circuit breakers in each state",
+            states.clone(),
+        );
+        let state = |state| states.get_or_create_owned(&[("state", state)]);
+        Self {
+            calls,
+            up,
+            remembered,
+            reconnects,
+            no_answer: error("no_answer"),
+            no_module: error("no_module"),
+            refused: error("refused"),
+            connecting: state("connecting"),
+            closed: state("closed"),
+            open: state("open"),
+        }
+    }
+
+    pub(crate) fn called(&self, took: Duration) {
+        self.calls.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn undecided(&self, reason: &Unavailable) {
+        let counter = match reason {
+            Unavailable::NoAnswer => &self.no_answer,
+            Unavailable::NoModule => &self.no_module,
+            Unavailable::Refused(_) => &self.refused,
+        };
+        counter.inc();
+    }
+
+    fn breakers(&self, state: Breaker) -> &Gauge {
+        match state {
+            Breaker::Connecting => &self.connecting,
+            Breaker::Closed => &self.closed,
+            Breaker::Open => &self.open,
+        }
+    }
+}
+
+/// The state of one breaker among those that are counted, for as long as it lives.
+pub(crate) struct BreakerState {
+    metrics: Arc<CallMetrics>,
+    state: Breaker,
+    was_closed: bool,
+}
+
+impl BreakerState {
+    pub(crate) fn new(metrics: Arc<CallMetrics>) -> Self {
+        metrics.breakers(Breaker::Connecting).inc();
+        Self {
+            metrics,
+            state: Breaker::Connecting,
+            was_closed: false,
+        }
+    }
+
+    pub(crate) fn becomes(&mut self, state: Breaker) {
+        self.metrics.breakers(self.state).dec();
+        self.metrics.breakers(state).inc();
+        self.state = state;
+        if state == Breaker::Closed {
+            if self.was_closed {
+                self.metrics.reconnects.inc();
+            }
+            self.was_closed = true;
+        }
+    }
+}
+
+impl Drop for BreakerState {
+    fn drop(&mut self) {
+        self.metrics.breakers(self.state).dec();
+    }
+}
