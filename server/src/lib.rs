@@ -11,8 +11,8 @@
 //!
 //! `GET /` is a page that shows both at work, for those who ask for HTML, and a list of the endpoints for others.
 //!
-//! The server holds no bucket: [`Limiter`] asks Redis, within a deadline. What is pure stands apart: [`Config`] from flags
-//! and environment, whose request it is, the caller's key, the response from the decision.
+//! The buckets are in Redis: [`Limiter`] asks it, within a deadline, and knows what to do without it. What is pure stands
+//! apart: [`Config`] from flags and environment, whose request it is, the caller's key, the response from the decision.
 
 mod accept;
 mod activity;

@@ -1,8 +1,8 @@
 //! Who decides: Redis, within a deadline, or what `-on-outage` says in its place.
 //!
-//! [`connection`] and [`address`] are all that knows the client crate. A [`link`] keeps a connection to one [`place`], with the
-//! [`breaker`] before it; a [`cluster`] has a link for each primary. What needs no Redis stands apart: [`local`] buckets and the
-//! [`denials`] that are remembered, both in a bounded [`table`].
+//! [`connection`] and [`address`] are all that knows the client crate. A [`link`] keeps a connection to one [`place`], with
+//! the [`breaker`] before it; a [`cluster`] has a link for each primary. What needs no Redis stands apart: [`local`] buckets
+//! and the [`denials`] that are remembered, both in a bounded [`table`].
 
 mod address;
 mod breaker;

@@ -344,7 +344,8 @@ fn a_redis_that_loads_is_asked_again_when_it_has() {
     let (redis, network, http) = start(&PLENTY);
     let before = network.connections();
     let mut connection = redis.connect();
-    // At 50 ms for each a load of 25 s if nothing ends it, with a look at the clients after each, or, before 7.0, after 2 MB.
+    // At 50 ms for each a load of 25 s if nothing ends it, with a look at the clients after each, or, before 7.0, after 2
+    // MB.
     connection.value("CONFIG SET rdbcompression no");
     let often = "CONFIG SET loading-process-events-interval-bytes 1024";
     let _ = connection.try_line::<redis::Value>(often);

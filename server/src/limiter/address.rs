@@ -69,8 +69,8 @@ impl Scheme {
 }
 
 impl RedisAddress {
-    /// Reads `text`. With TLS, a server's certificate must be signed by one of `authorities` (PEM), or without them by one of
-    /// those that Mozilla trusts.
+    /// Reads `text`. With TLS, a server's certificate must be signed by one of `authorities` (PEM), or without them by one
+    /// of those that Mozilla trusts.
     ///
     /// # Errors
     ///
@@ -189,8 +189,8 @@ fn trusting(info: Server, pem: &[u8]) -> Result<Server, String> {
     Ok(client.get_connection_info().clone())
 }
 
-/// A peer that is gone without a word is noticed in two seconds, and small writes are not held back. CLIENT SETINFO is left out:
-/// its user needs fewer rights.
+/// A peer that is gone without a word is noticed in two seconds, and small writes are not held back. CLIENT SETINFO is left
+/// out: its user needs fewer rights.
 fn with_settings(info: Server) -> Server {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(1))

@@ -136,8 +136,8 @@ impl Nodes {
         Arc::clone(primaries.entry(node.clone()).or_insert_with(primary))
     }
 
-    /// Who serves which slots, by the word of the first node that answers. Each turn begins with another, so that one which is
-    /// cut off from the others does not mislead for ever.
+    /// Who serves which slots, by the word of the first node that answers. Each turn begins with another, so that one which
+    /// is cut off from the others does not mislead for ever.
     async fn ask_for_slots(&self, turn: usize) -> Result<Slots<Node>, Unavailable> {
         let mut all: Vec<_> = self.locked().values().cloned().collect();
         let first = turn.checked_rem(all.len()).unwrap_or_default();

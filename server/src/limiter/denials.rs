@@ -71,7 +71,8 @@ impl Denial {
         same && now < self.until
     }
 
-    /// What is told `now`: the waits are counted from when the answer was here, not from the call, so that none is too short.
+    /// What is told `now`: the waits are counted from when the answer was here, not from the call, so that none is too
+    /// short.
     fn at(&self, now: Instant) -> Decision {
         let passed = now.saturating_duration_since(self.answered).as_millis();
         let passed_ms = u64::try_from(passed).unwrap_or(u64::MAX);

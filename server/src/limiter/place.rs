@@ -58,8 +58,8 @@ impl Sentinels {
         }
     }
 
-    /// The primary by the word of the first Sentinel that answers. Each turn begins with another, so that one which knows only
-    /// the old primary does not lead there for ever.
+    /// The primary by the word of the first Sentinel that answers. Each turn begins with another, so that one which knows
+    /// only the old primary does not lead there for ever.
     async fn primary(&self) -> Result<Server, NoConnection> {
         let first = self.turns.fetch_add(1, Ordering::Relaxed) % self.sentinels.len();
         let (before, from) = self.sentinels.split_at(first);
