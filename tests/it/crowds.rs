@@ -7,26 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rl_tests::{HttpServer, Port, RedisServer, Stop, eventually, get};
+use rl_tests::{HttpServer, Port, Stop, eventually, get};
+
+use crate::serving::start;
 
 const MIB: usize = 1 << 20;
-
-fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
-    let redis = RedisServer::start();
-    let flags = [
-        &[
-            "-redis",
-            &redis.url(),
-            "-rate",
-            "1000000",
-            "-burst",
-            "1000000",
-        ],
-        flags,
-    ];
-    let http = HttpServer::start(&flags.concat());
-    (redis, http)
-}
 
 /// Lets this process hold so many connections, as the server does by itself.
 fn allow_files(count: u64) {
@@ -231,7 +216,7 @@ fn serves_a_million(http: &HttpServer, text: &str, crowd: &str) {
         memory.map(|bytes| bytes / MIB)
     );
     assert!(
-        memory[3] < 100 * MIB && memory[3] < memory[1] + 10 * MIB,
+        memory[3] < 100 * MIB && memory[3] < memory[1] + 4 * MIB,
         "{memory:?}"
     );
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 use rl_tests::{HttpServer, Process, RedisServer, artifacts, eventually, get, send};
 
-fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
+pub(crate) fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
     let redis = RedisServer::start();
     let http = HttpServer::start(&[&["-redis", &redis.url()], flags].concat());
     (redis, http)

@@ -8,11 +8,7 @@ use nix::sys::signal::Signal;
 use rl_tests::{HttpServer, RedisServer, eventually, get, project, send};
 use serde_json::Value;
 
-fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
-    let redis = RedisServer::start();
-    let http = HttpServer::start(&[&["-redis", &redis.url()], flags].concat());
-    (redis, http)
-}
+use crate::http::start;
 
 /// The samples of `/metrics`: each with its labels, and its value.
 fn samples(http: &HttpServer) -> Vec<(String, f64)> {

@@ -8,13 +8,8 @@ use nix::sys::signal::Signal;
 use rl_tests::{Answer, HttpServer, Port, RedisServer, artifacts, eventually, get};
 use serde_json::Value;
 
+use crate::http::start;
 use crate::metrics::value;
-
-fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
-    let redis = RedisServer::start();
-    let http = HttpServer::start(&[&["-redis", &redis.url()], flags].concat());
-    (redis, http)
-}
 
 fn assert_says(answer: &Answer, status: u16, body: &str) {
     assert_eq!((answer.status, answer.body.as_str()), (status, body));

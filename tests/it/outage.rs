@@ -1,11 +1,10 @@
-use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rl_tests::{
     Answer, By, Fault, FaultProxy, Figures, HttpServer, Load, RedisServer, Told, artifacts,
-    callers, eventually, get,
+    callers, eventually,
 };
 
 /// The one that rl-server has if nothing is said.
@@ -242,34 +241,6 @@ fn a_process_that_limits_by_itself_has_the_same_policy_and_says_so() {
         "{:?}",
         leaky[1]
     );
-}
-
-/// Asks for each of these callers once.
-fn ask_for(http: &HttpServer, keys: Range<u32>) {
-    let mut stream = http.connect();
-    for key in keys {
-        let answer = get(&mut stream, &format!("/token?key={key}"));
-        assert_eq!(
-            (answer.status, answer.field("degraded")),
-            (200, Some("true"))
-        );
-    }
-}
-
-#[test]
-#[ignore = "make test-full"]
-fn a_million_callers_of_a_process_that_limits_by_itself_take_bounded_memory() {
-    let redis = RedisServer::start_on_tcp(&[]);
-    redis.kill();
-    let address = format!("127.0.0.1:{}", redis.port());
-    let http =
-        HttpServer::start_alone(&["-redis", &address, "-on-outage", "local", "-trust-caller"]);
-    let memory = [0..1000, 1000..200_000, 200_000..1_000_000].map(|keys| {
-        ask_for(&http, keys.clone());
-        println!("{} callers: {} KiB", keys.end, http.memory() / 1024);
-        http.memory()
-    });
-    assert!(memory[2] < memory[1] + (4 << 20), "{memory:?}");
 }
 
 #[test]

@@ -1,3 +1,6 @@
+use std::thread;
+use std::time::Instant;
+
 use rl_tests::{
     Answer, HttpServer, Nginx, Port, RedisServer, blocks, connect_from, get_with, project,
 };
@@ -22,6 +25,11 @@ struct Site {
 
 impl Site {
     fn start(flags: &[&str]) -> Self {
+        Self::start_asking("limiter/token", flags)
+    }
+
+    /// Which asks this of its limiter, where README's asks `limiter/token`.
+    fn start_asking(question: &str, flags: &[&str]) -> Self {
         let redis = RedisServer::start();
         let proxied = [
             "-redis",
@@ -40,6 +48,7 @@ impl Site {
                 ("listen 80;", format!("listen {};", address(port.number()))),
                 ("127.0.0.1:8080", address(http.port())),
                 ("127.0.0.1:3000", address(application.number())),
+                ("limiter/token", question.to_owned()),
             ],
         );
         let answering = format!(
@@ -144,6 +153,29 @@ fn readme_s_nginx_says_500_when_nobody_can_decide() {
 }
 
 /// Each proxy goes out from an address of its own, as if it were on a machine of its own.
+/// Each at least its emission intervals after the first was asked for, however slow the machine is.
+#[test]
+fn behind_readme_s_nginx_shaped_requests_reach_the_application_evenly() {
+    let flags = ["-shape", "-rate", "10", "-burst", "6"];
+    let site = Site::start_asking("limiter/leaky", &flags);
+    let begun = Instant::now();
+    let mut waits_ms: Vec<u128> = thread::scope(|scope| {
+        let ask = || {
+            assert_eq!(site.get("127.0.0.5", &[]).body, "the application");
+            begun.elapsed().as_millis()
+        };
+        let asking = [(); 6].map(|()| scope.spawn(ask));
+        let waits_ms = asking.map(|asking| asking.join().expect("an answer"));
+        waits_ms.into()
+    });
+    waits_ms.sort_unstable();
+    let mut even = waits_ms.iter().zip((0..).step_by(100));
+    assert!(
+        even.all(|(wait_ms, turn_ms)| *wait_ms >= turn_ms),
+        "{waits_ms:?}"
+    );
+}
+
 #[test]
 fn two_real_proxies_in_a_row_give_the_client_s_address() {
     let redis = RedisServer::start();

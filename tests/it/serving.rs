@@ -13,7 +13,8 @@ use rl_tests::{HttpServer, PATIENCE, RedisServer, eventually, get, send};
 /// Longer than any test waits.
 const NEVER: &str = "600s";
 
-fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
+/// With a policy under which no call of a test is denied.
+pub(crate) fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
     let redis = RedisServer::start();
     let flags = [
         &[

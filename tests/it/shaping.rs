@@ -6,16 +6,12 @@ use std::thread;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
-use rl_tests::{Answer, HttpServer, RedisServer, eventually, send};
+use rl_tests::{Answer, HttpServer, eventually, send};
+
+use crate::http::start;
 
 /// One request in a thousand days: whoever has to wait waits for longer than any test.
 const SLOW: [&str; 3] = ["-shape", "-rate", "1/1000d"];
-
-fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
-    let redis = RedisServer::start();
-    let http = HttpServer::start(&[&["-redis", &redis.url()], flags].concat());
-    (redis, http)
-}
 
 /// The value of a metric that has no labels.
 fn metric(http: &HttpServer, name: &str) -> Option<u64> {

@@ -18,8 +18,8 @@ const BOUNDS_S: [f64; 18] = [
 
 /// The values of each label; the last stands for all others.
 const METHODS: [&str; 3] = ["GET", "HEAD", "_OTHER"];
-const ROUTES: [&str; 7] = [
-    "/token", "/leaky", "/livez", "/readyz", "/healthz", "/metrics", "_OTHER",
+const ROUTES: [&str; 8] = [
+    "/", "/token", "/leaky", "/livez", "/readyz", "/healthz", "/metrics", "_OTHER",
 ];
 const STATUSES: [&str; 9] = [
     "200", "400", "401", "403", "404", "405", "429", "503", "_OTHER",
