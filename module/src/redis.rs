@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use redis_module::raw::{
     self, RedisModuleCommand, RedisModuleCommandInfo, RedisModuleCtx, RedisModuleEvent,
@@ -31,6 +32,9 @@ const VERSION: c_int = 100;
 /// What a key without a deadline has in the place of one.
 const NO_EXPIRE: c_longlong = -1;
 
+/// The word that a replicated deadline follows, made once: Redis would make and free one for each change.
+static PXAT: AtomicPtr<RedisModuleString> = AtomicPtr::new(ptr::null_mut());
+
 /// Calls a function of the API that is there.
 macro_rules! api {
     ($function:ident($($argument:expr),* $(,)?)) => {
@@ -53,8 +57,8 @@ macro_rules! first_missing {
 /// The function without which the module cannot be, if one is missing.
 pub(crate) fn missing_function() -> Option<&'static str> {
     first_missing![
-        RedisModule_CloseKey RedisModule_CreateCommand RedisModule_DeleteKey RedisModule_FreeServerInfo
-        RedisModule_GetContextFlags RedisModule_GetExpire RedisModule_GetServerInfo
+        RedisModule_CloseKey RedisModule_CreateCommand RedisModule_CreateString RedisModule_DeleteKey
+        RedisModule_FreeServerInfo RedisModule_FreeString RedisModule_GetContextFlags RedisModule_GetExpire RedisModule_GetServerInfo
         RedisModule_InfoAddFieldULongLong RedisModule_InfoAddSection RedisModule_InfoBeginDictField
         RedisModule_InfoEndDictField RedisModule_KeyType RedisModule_Log RedisModule_OpenKey
         RedisModule_RegisterInfoFunc RedisModule_Replicate RedisModule_ReplicateVerbatim
@@ -472,9 +476,9 @@ impl Key<'_> {
     /// Sends what the key will hold, and until when, to whoever listens, and counts a change for the save points.
     fn send(&self, held: Option<(&[u8; State::LEN], u64)>) -> Result<(), Error> {
         let ctx = self.call.context.0;
-        let (set, del, pxat) = (c"SET".as_ptr(), c"DEL".as_ptr(), c"PXAT".as_ptr());
+        let (set, del) = (c"SET".as_ptr(), c"DEL".as_ptr());
         let mut digits = itoa::Buffer::new();
-        // SAFETY: the context is alive; the format of a command is that of the arguments after it.
+        // SAFETY: the context is alive, and PXAT from load to unload; the format of a command is that of the arguments after it.
         let sent = unsafe {
             match held {
                 // It goes nowhere, whatever it says.
@@ -485,11 +489,11 @@ impl Key<'_> {
                     api!(RedisModule_Replicate(
                         ctx,
                         set,
-                        c"sbcb".as_ptr(),
+                        c"sbsb".as_ptr(),
                         self.name,
                         bytes.as_ptr().cast::<c_char>(),
                         State::LEN,
-                        pxat,
+                        PXAT.load(Ordering::Relaxed),
                         deadline.as_ptr().cast::<c_char>(),
                         deadline.len(),
                     ))
@@ -527,11 +531,39 @@ pub(crate) unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, argv: Argv, argc: c
     // SAFETY: Redis gives a live context and `argc` arguments.
     let call = unsafe { Call::new(ctx, argv, argc) };
     match guard(|| load::load(call.context, (0..call.argc).map(|i| call.word(i)))) {
-        Some(Ok(())) => OK,
+        Some(Ok(())) => {
+            // SAFETY: Redis copies the four bytes; without a context the string is ours until it is freed.
+            let pxat = unsafe {
+                api!(RedisModule_CreateString(
+                    ptr::null_mut(),
+                    c"PXAT".as_ptr(),
+                    4
+                ))
+            };
+            PXAT.store(pxat, Ordering::Relaxed);
+            OK
+        }
         Some(Err(reason)) => {
             load::warn(call.context, &format!("not loaded: {reason}"));
             ERR
         }
         None => ERR,
     }
+}
+
+/// What Redis calls before it forgets the module.
+///
+/// # Safety
+///
+/// To be called by Redis, after the last call of a command.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn RedisModule_OnUnload(_: Ctx) -> c_int {
+    // SAFETY: the string was made when the module was loaded; nothing uses ours after it.
+    unsafe {
+        api!(RedisModule_FreeString(
+            ptr::null_mut(),
+            PXAT.load(Ordering::Relaxed)
+        ))
+    };
+    OK
 }
