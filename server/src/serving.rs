@@ -165,13 +165,14 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             debug!("{peer}: TCP_NODELAY: {error}");
         }
+        // Before it can ask how many there are.
+        self.metrics.connections.open.inc();
         let activity = Arc::new(Activity::new());
         let http = self.http.clone();
         let task =
             self.tasks
                 .spawn(http.serve((stream, peer), activity.clone(), self.shutdown.clone()));
         self.open.insert(task.id(), (task, activity));
-        self.metrics.connections.open.inc();
     }
 
     fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {

@@ -47,6 +47,10 @@ fn metrics_count_what_became_of_each_request() {
     eventually("no Redis", || {
         (http.get("/leaky").status == 503).then_some(())
     });
+    eventually(
+        "this connection and the one that asks for the metrics",
+        || (value(&http, "rl_connections") == 2.0).then_some(()),
+    );
     for (sample, expected) in [
         (
             r#"rl_decisions_total{algorithm="token",outcome="allowed"}"#,
@@ -71,7 +75,6 @@ fn metrics_count_what_became_of_each_request() {
         (r#"rl_policy_info{rate="1/1000d",burst="2"}"#, 1.0),
         (r#"rl_build_info{version="0.1.0"}"#, 1.0),
         ("rl_redis_up", 0.0),
-        ("rl_connections", 2.0),
         (
             r#"http_server_request_duration_seconds_count{method="GET",route="/token",status="200"}"#,
             2.0,
