@@ -213,6 +213,23 @@ fn a_stream_ends_when_the_page_is_hidden() {
 }
 
 #[test]
+#[ignore = "make test-full"]
+fn a_stream_ends_by_itself_after_a_minute() {
+    let Some(mut visit) = Visit::start(&[]) else {
+        return;
+    };
+    visit.browser.fill_in("#stream-rate", "1");
+    visit.browser.click("#stream");
+    visit.wait_for("#stream", "Stop");
+    eventually("its end", || {
+        let is_over = visit.browser.text_of("#stream").starts_with("Stream");
+        is_over.then_some(())
+    });
+    visit.wait_for("#token [data-count=allowed]", "60");
+    visit.end();
+}
+
+#[test]
 fn keys_do_what_buttons_do_where_nobody_types() {
     let flags = ["-rate", "1/1000d", "-trust-caller"];
     let Some(mut visit) = Visit::start(&flags) else {
