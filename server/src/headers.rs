@@ -3,6 +3,8 @@
 //! The RateLimit fields are those of draft-ietf-httpapi-ratelimit-headers-11. Headers have whole seconds, rounded up; the
 //! milliseconds are in the body.
 
+use std::fmt::{Arguments, Write};
+
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use rl_bucket::{Decision, Policy, Rate};
@@ -24,39 +26,47 @@ pub(crate) const EXPOSED: [HeaderName; 6] = [
 ];
 
 /// The largest integer of a structured field (RFC 9651): fifteen digits.
-const LARGEST: u128 = 999_999_999_999_999;
+const LARGEST: u64 = 999_999_999_999_999;
 
-/// The headers of a decision on the bucket of this policy, which has this name; with `x_ratelimit` in the older form too.
-pub(crate) fn of(name: &str, policy: Policy, decision: &Decision, x_ratelimit: bool) -> HeaderMap {
+/// Room for the words of any header: a name and two such integers.
+const LONGEST: usize = 64;
+
+/// Adds the headers of a decision on the bucket of this policy, which has this name; with `x_ratelimit` in the older form too.
+pub(crate) fn add(
+    headers: &mut HeaderMap,
+    name: &str,
+    policy: Policy,
+    decision: &Decision,
+    x_ratelimit: bool,
+) {
     let (limit, remaining) = (decision.limit, decision.remaining);
     let window_s = seconds_for(policy.rate(), limit);
-    let effective_s = effective_window_s(policy.rate(), decision).map(|t| t.to_string());
-    let t = effective_s
-        .iter()
-        .map(|t| format!(";t={t}"))
-        .collect::<String>();
-    let mut headers = HeaderMap::new();
-    let mut insert = |name, value: String| {
-        if let Ok(value) = HeaderValue::try_from(value) {
+    let effective_s = effective_window_s(policy.rate(), decision);
+    let mut text = String::with_capacity(LONGEST);
+    let mut insert = |name, words: Arguments<'_>| {
+        text.clear();
+        if let (Ok(()), Ok(value)) = (text.write_fmt(words), HeaderValue::from_str(&text)) {
             headers.insert(name, value);
         }
     };
     insert(
         RATELIMIT_POLICY,
-        format!("\"{name}\";q={limit};w={window_s}"),
+        format_args!("\"{name}\";q={limit};w={window_s}"),
     );
-    insert(RATELIMIT, format!("\"{name}\";r={remaining}{t}"));
-    if x_ratelimit {
-        insert(X_RATELIMIT_LIMIT, limit.to_string());
-        insert(X_RATELIMIT_REMAINING, remaining.to_string());
+    match effective_s {
+        Some(t) => insert(RATELIMIT, format_args!("\"{name}\";r={remaining};t={t}")),
+        None => insert(RATELIMIT, format_args!("\"{name}\";r={remaining}")),
     }
-    if let Some(reset_s) = effective_s.clone().filter(|_| x_ratelimit) {
-        insert(X_RATELIMIT_RESET, reset_s);
+    if x_ratelimit {
+        insert(X_RATELIMIT_LIMIT, format_args!("{limit}"));
+        insert(X_RATELIMIT_REMAINING, format_args!("{remaining}"));
+    }
+    if let Some(reset_s) = effective_s.filter(|_| x_ratelimit) {
+        insert(X_RATELIMIT_RESET, format_args!("{reset_s}"));
     }
     if let Some(wait_s) = effective_s.filter(|_| decision.allowed == 0) {
-        insert(RETRY_AFTER, wait_s);
+        insert(RETRY_AFTER, format_args!("{wait_s}"));
     }
-    headers
 }
 
 /// Seconds within which the caller may use no more than what remains: the draft's `t`.
@@ -64,7 +74,7 @@ pub(crate) fn of(name: &str, policy: Policy, decision: &Decision, x_ratelimit: b
 /// A denied one is told its Retry-After. An allowed one is told how long its remaining tokens take to come back, so that a
 /// caller that spreads them over `t` is never denied; with none remaining, how long the next whole token takes. `None` for
 /// a request that can never pass.
-fn effective_window_s(rate: Rate, decision: &Decision) -> Option<u128> {
+fn effective_window_s(rate: Rate, decision: &Decision) -> Option<u64> {
     match (decision.allowed, decision.remaining) {
         (0, _) => retry_after_s(decision),
         (_, 0) => {
@@ -82,20 +92,20 @@ fn effective_window_s(rate: Rate, decision: &Decision) -> Option<u128> {
 }
 
 /// The wait in whole seconds, rounded up and at least 1: 0 would invite to hammer. `None` if no wait helps.
-pub(crate) fn retry_after_s(decision: &Decision) -> Option<u128> {
+pub(crate) fn retry_after_s(decision: &Decision) -> Option<u64> {
     decision
         .retry_after_ms
         .map(|ms| in_field(u128::from(ms).div_ceil(1000)))
 }
 
 /// Seconds in which so many tokens come back, rounded up and at least 1.
-fn seconds_for(rate: Rate, tokens: u64) -> u128 {
+fn seconds_for(rate: Rate, tokens: u64) -> u64 {
     let units = u128::from(tokens) * u128::from(rate.period_us());
     in_field(units.div_ceil(u128::from(rate.count()) * 1_000_000))
 }
 
-fn in_field(seconds: u128) -> u128 {
-    seconds.clamp(1, LARGEST)
+fn in_field(seconds: u128) -> u64 {
+    u64::try_from(seconds).map_or(LARGEST, |seconds| seconds.clamp(1, LARGEST))
 }
 
 #[cfg(test)]
@@ -108,6 +118,12 @@ mod tests {
     fn policy(rate: &str, burst: u64) -> Policy {
         let rate = Rate::parse(rate.as_bytes()).unwrap();
         Policy::new(rate, Tokens::new(burst).unwrap()).unwrap()
+    }
+
+    fn of(name: &str, policy: Policy, decision: &Decision, x_ratelimit: bool) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        add(&mut headers, name, policy, decision, x_ratelimit);
+        headers
     }
 
     fn told(rate: &str, burst: u64, decision: Decision) -> (String, String, Option<String>) {

@@ -26,10 +26,16 @@ pub(crate) fn answered(
     flags: &AnswerFlags,
 ) -> Response {
     let name = caller::name(asked.algorithm);
-    let no_store = HeaderValue::from_static("no-store");
-    let mut headers = HeaderMap::from_iter([(CACHE_CONTROL, no_store)]);
+    let mut headers = HeaderMap::new();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(decision) = answer.decision() {
-        headers.extend(headers::of(name, asked.policy, decision, flags.x_ratelimit));
+        headers::add(
+            &mut headers,
+            name,
+            asked.policy,
+            decision,
+            flags.x_ratelimit,
+        );
     }
     let body = Body::of(asked.algorithm, ip, answer);
     match answer.decision() {
