@@ -1,11 +1,12 @@
 //! A child process that ends with the test.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 
 /// A running process; killed, and waited for, when dropped.
 #[derive(Debug)]
@@ -113,9 +114,12 @@ impl Port {
     }
 
     fn hold(number: u16) -> Option<Self> {
-        let addr = (Ipv4Addr::LOCALHOST, number);
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, number));
         let _held = UdpSocket::bind(addr).ok()?;
-        TcpListener::bind(addr).ok()?;
+        // Not a listener: a process that is started meanwhile has a copy until it becomes another program.
+        let free = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
+        free.set_reuse_address(true).ok()?;
+        free.bind(&addr.into()).ok()?;
         Some(Self { number, _held })
     }
 
