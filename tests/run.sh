@@ -44,12 +44,14 @@ run() {
     <<<"$result" >>"$results"
 }
 
-# What rl-server does with crowds differs on no Redis, and takes two minutes: it is run on the first.
+# What differs on no Redis and takes minutes: rl-server and crowds, or a browser. It is run on the first.
+alone=" crowds page "
+
 run_all() {
   local suite
   for suite in $suites; do
-    if [ "$suite" = crowds ] && [ "$1" != "$first" ]; then
-      echo "skipped: crowds on $1: they were run on $first" | tee -a "$skipped"
+    if [[ $alone == *" $suite "* && $1 != "$first" ]]; then
+      echo "skipped: $suite on $1: it is run on $first" | tee -a "$skipped"
       continue
     fi
     run "$1" "$2" "$suite"
