@@ -558,12 +558,8 @@ pub(crate) unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, argv: Argv, argc: c
 /// To be called by Redis, after the last call of a command.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn RedisModule_OnUnload(_: Ctx) -> c_int {
+    let pxat = PXAT.load(Ordering::Relaxed);
     // SAFETY: the string was made when the module was loaded; nothing uses ours after it.
-    unsafe {
-        api!(RedisModule_FreeString(
-            ptr::null_mut(),
-            PXAT.load(Ordering::Relaxed)
-        ))
-    };
+    unsafe { api!(RedisModule_FreeString(ptr::null_mut(), pxat)) }
     OK
 }
