@@ -150,7 +150,7 @@ fn took_some(
 ) -> Option<&'static str> {
     let updated_us = event.updated_us();
     if updated_us.is_some() && event.read_us().is_none() && updated_us != kept_us {
-        return Some("an instant that no clock showed");
+        return Some("P1, at an instant that no clock showed");
     }
     if taken.exceeds(largest(policies)) {
         return Some("P1");
