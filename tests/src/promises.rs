@@ -53,13 +53,15 @@ impl Taken {
         self.kept_us = event.updated_us();
     }
 
-    fn take(&mut self, event: &Event) {
+    fn take(&mut self, event: &Event, before: Option<&Event>) {
         let tokens = event.tokens();
         if event.used_alone(tokens) {
             self.entries.clear();
             self.incomplete = false;
         }
-        if let (Some(at_us), true) = (event.updated_us(), tokens != 0) {
+        // Of a bucket that is as new and still there a refund gives back nothing, and a clock that goes back may yet show it used.
+        let is_idle = tokens < 0 && before.is_some_and(|before| before.bytes == event.bytes);
+        if let (Some(at_us), true) = (event.updated_us(), tokens != 0 && !is_idle) {
             self.entries.push(Entry { tokens, at_us });
         }
         if event.kind != Kind::Force && tokens != 0 {
@@ -126,7 +128,7 @@ pub(crate) fn check(key: u64, line: &[&Event], by_migrate: bool) {
             taken.lose_sight_of(unanswered);
         }
         taken.move_clock(event);
-        taken.take(event);
+        taken.take(event, before);
         let broken = if event.tokens() == 0 {
             let is_same = |before| is_same(before, event, by_migrate);
             let same = !next || before.is_none_or(is_same);
@@ -232,4 +234,54 @@ fn largest(policies: &[Policy]) -> Policy {
         largest.capacity = largest.capacity.max(policy.capacity);
     }
     largest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, Kind, check, policies};
+
+    /// A call at `at_us` of a bucket of 7 tokens, of which one comes back in 3 ms: what it was told, and what it left.
+    fn call(kind: Kind, cost: i128, at_us: i128, told: [i64; 2], left: [u64; 2]) -> Event {
+        let [used, updated_us] = left;
+        let policy = policies(2)[0];
+        let numbers = [
+            u128::from(used).to_le_bytes().to_vec(),
+            updated_us.to_le_bytes().to_vec(),
+        ];
+        let rate = [1, 3000, 7].map(|n: u64| n.to_le_bytes()[..6].to_vec());
+        let bytes = [b"T1".to_vec(), numbers.concat(), rate.concat()].concat();
+        Event {
+            id: 0,
+            past: Vec::new(),
+            server: "0".to_owned(),
+            ahead_us: 0,
+            kind,
+            policy,
+            cost,
+            before_us: at_us,
+            after_us: at_us,
+            told: vec![told[0], 7, 0, told[1], 0],
+            bytes: Some(bytes),
+            deadline_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_refund_of_nothing_leaves_what_a_clock_that_goes_back_shows_again() {
+        let line = [
+            call(Kind::Cost, 7, 1_000_000, [1, 0], [21_000, 1_000_000]),
+            call(Kind::Refund, 5, 1_021_500, [1, 0], [21_000, 1_000_000]),
+            call(Kind::Cost, 6, 1_020_500, [1, 0], [18_500, 1_020_500]),
+            call(Kind::Cost, 4, 1_021_600, [0, 9], [18_500, 1_020_500]),
+        ];
+        let line: Vec<Event> = (1..)
+            .zip(line)
+            .map(|(id, event)| Event {
+                id,
+                past: (1..id).rev().collect(),
+                ..event
+            })
+            .collect();
+        check(2, &line.iter().collect::<Vec<_>>(), false);
+    }
 }
