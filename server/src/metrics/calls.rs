@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Labels;
+use super::{by_label, registered};
 use crate::error::Unavailable;
 
 /// Upper bounds in seconds: a call takes a fraction of a millisecond, and no longer than the deadline.
@@ -49,35 +48,24 @@ impl CallMetrics {
         let calls = Histogram::new(BOUNDS_S);
         let help = "Until a call to Redis was answered or given up";
         registry.register_with_unit("redis_command_duration", help, Unit::Seconds, calls.clone());
-        let (up, reconnects) = (Gauge::default(), Counter::default());
-        registry.register("redis_up", "1 if Redis decides, else 0", up.clone());
-        registry.register(
-            "redis_reconnects",
-            "Connections made anew",
-            reconnects.clone(),
-        );
-        let remembered = Counter::default();
-        let help = "Denials that were remembered, so that Redis was not asked";
-        registry.register("deny_cache_hits", help, remembered.clone());
-        let errors = Family::<Labels<1>, Counter>::default();
-        registry.register(
+        let error = by_label(
+            registry,
             "redis_errors",
             "Requests that Redis did not decide",
-            errors.clone(),
+            "kind",
         );
-        let error = |kind| errors.get_or_create_owned(&[("kind", kind)]);
-        let states = Family::<Labels<1>, Gauge>::default();
-        registry.register(
+        let state = by_label(
+            registry,
             "breaker_state",
             "Circuit breakers in each state",
-            states.clone(),
+            "state",
         );
-        let state = |state| states.get_or_create_owned(&[("state", state)]);
+        let help = "Denials that were remembered, so that Redis was not asked";
         Self {
             calls,
-            up,
-            remembered,
-            reconnects,
+            up: registered(registry, "redis_up", "1 if Redis decides, else 0"),
+            remembered: registered(registry, "deny_cache_hits", help),
+            reconnects: registered(registry, "redis_reconnects", "Connections made anew"),
             no_answer: error("no_answer"),
             no_module: error("no_module"),
             refused: error("refused"),

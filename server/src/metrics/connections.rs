@@ -1,11 +1,10 @@
 //! Connections, and why the server closed them.
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Labels;
+use super::{by_label, registered};
 
 pub(crate) struct ConnectionMetrics {
     /// Those open now.
@@ -20,20 +19,17 @@ pub(crate) struct ConnectionMetrics {
 
 impl ConnectionMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let open = Gauge::default();
-        registry.register("connections", "Connections open now", open.clone());
-        let closed = Family::<Labels<1>, Counter>::default();
-        registry.register(
+        let closed = by_label(
+            registry,
             "connections_closed",
             "Connections that the server closed",
-            closed.clone(),
+            "reason",
         );
-        let of = |reason| closed.get_or_create_owned(&[("reason", reason)]);
         Self {
-            open,
-            never_asked: of("header_timeout"),
-            idle: of("idle_timeout"),
-            crowded_out: of("max_connections"),
+            open: registered(registry, "connections", "Connections open now"),
+            never_asked: closed("header_timeout"),
+            idle: closed("idle_timeout"),
+            crowded_out: closed("max_connections"),
         }
     }
 

@@ -4,6 +4,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::registered;
+
 pub(crate) struct ShapingMetrics {
     /// Those that wait now.
     pub(crate) waiting: Gauge,
@@ -13,17 +15,11 @@ pub(crate) struct ShapingMetrics {
 
 impl ShapingMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let (waiting, refused) = (Gauge::default(), Counter::default());
-        registry.register(
-            "shaping_waiting",
-            "Requests that wait for their turn now",
-            waiting.clone(),
-        );
-        registry.register(
-            "shaping_refused",
-            "Allowed requests that could not wait for their turn",
-            refused.clone(),
-        );
-        Self { waiting, refused }
+        let waiting = "Requests that wait for their turn now";
+        let refused = "Allowed requests that could not wait for their turn";
+        Self {
+            waiting: registered(registry, "shaping_waiting", waiting),
+            refused: registered(registry, "shaping_refused", refused),
+        }
     }
 }
