@@ -58,7 +58,8 @@ macro_rules! first_missing {
 pub(crate) fn missing_function() -> Option<&'static str> {
     first_missing![
         RedisModule_CloseKey RedisModule_CreateCommand RedisModule_CreateString RedisModule_DeleteKey
-        RedisModule_FreeServerInfo RedisModule_FreeString RedisModule_GetContextFlags RedisModule_GetExpire RedisModule_GetServerInfo
+        RedisModule_FreeServerInfo RedisModule_FreeString RedisModule_GetContextFlags
+        RedisModule_GetExpire RedisModule_GetServerInfo
         RedisModule_InfoAddFieldULongLong RedisModule_InfoAddSection RedisModule_InfoBeginDictField
         RedisModule_InfoEndDictField RedisModule_KeyType RedisModule_Log RedisModule_OpenKey
         RedisModule_RegisterInfoFunc RedisModule_Replicate RedisModule_ReplicateVerbatim
@@ -478,7 +479,8 @@ impl Key<'_> {
         let ctx = self.call.context.0;
         let (set, del) = (c"SET".as_ptr(), c"DEL".as_ptr());
         let mut digits = itoa::Buffer::new();
-        // SAFETY: the context is alive, and PXAT from load to unload; the format of a command is that of the arguments after it.
+        // SAFETY: the context is alive, and PXAT since the module was loaded; the format of a command is that of the
+        // arguments after it.
         let sent = unsafe {
             match held {
                 // It goes nowhere, whatever it says.
@@ -532,14 +534,10 @@ pub(crate) unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, argv: Argv, argc: c
     let call = unsafe { Call::new(ctx, argv, argc) };
     match guard(|| load::load(call.context, (0..call.argc).map(|i| call.word(i)))) {
         Some(Ok(())) => {
-            // SAFETY: Redis copies the four bytes; without a context the string is ours until it is freed.
-            let pxat = unsafe {
-                api!(RedisModule_CreateString(
-                    ptr::null_mut(),
-                    c"PXAT".as_ptr(),
-                    4
-                ))
-            };
+            let (word, no_context) = (c"PXAT", ptr::null_mut());
+            let (text, len) = (word.as_ptr(), word.count_bytes());
+            // SAFETY: Redis copies the bytes; without a context the string is ours until it is freed.
+            let pxat = unsafe { api!(RedisModule_CreateString(no_context, text, len)) };
             PXAT.store(pxat, Ordering::Relaxed);
             OK
         }
@@ -558,8 +556,8 @@ pub(crate) unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, argv: Argv, argc: c
 /// To be called by Redis, after the last call of a command.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn RedisModule_OnUnload(_: Ctx) -> c_int {
-    let pxat = PXAT.load(Ordering::Relaxed);
-    // SAFETY: the string was made when the module was loaded; nothing uses ours after it.
+    let pxat = PXAT.swap(ptr::null_mut(), Ordering::Relaxed);
+    // SAFETY: the string was made when the module was loaded, and is freed once: nothing finds it there any more.
     unsafe { api!(RedisModule_FreeString(ptr::null_mut(), pxat)) }
     OK
 }
