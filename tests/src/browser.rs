@@ -10,13 +10,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{PATIENCE, Process, send};
+use crate::{PATIENCE, Process, eventually, send};
 
-/// What keeps Chromium to the page it is sent to, without a scroll bar in pictures; as root it does not run in its sandbox.
-const ARGUMENTS: [&str; 9] = [
+/// What keeps Chromium to the page it is sent to, without a scroll bar in pictures. As root it does not run in its sandbox, and
+/// where a container leaves 64 MB of `/dev/shm` its tabs crash.
+const ARGUMENTS: [&str; 10] = [
     "--headless",
     "--hide-scrollbars",
     "--no-sandbox",
+    "--disable-dev-shm-usage",
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -159,9 +161,18 @@ impl Browser {
         self.command(&format!("element/{element}/{action}"), body);
     }
 
-    /// Hides the page, as when its window is minimised.
+    /// Hides the page, as when its window is minimised: chromedriver's own command fails where that takes a moment.
     pub fn hide(&mut self) {
-        self.command("window/minimize", &json!({}));
+        let window = self.devtools("Browser.getWindowForTarget", &json!({}));
+        let minimised = json!({
+            "windowId": window["windowId"],
+            "bounds": { "windowState": "minimized" },
+        });
+        self.devtools("Browser.setWindowBounds", &minimised);
+        eventually("a hidden page", || {
+            let is_hidden = self.value_of("document.hidden") == json!(true);
+            is_hidden.then_some(())
+        });
     }
 
     /// Shows the page on another screen.
