@@ -3,9 +3,28 @@
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 
+/// What of a request the form of its answer depends on.
+#[derive(Clone, Copy)]
+pub(crate) struct Form<'a> {
+    /// The path that was asked for.
+    pub(crate) path: &'a str,
+    /// Whether errors and denials are told as problem details.
+    pub(crate) is_problem: bool,
+}
+
+impl<'a> Form<'a> {
+    /// The form of the answer to a request for this path with these headers.
+    pub(crate) fn of(path: &'a str, headers: &HeaderMap) -> Self {
+        Self {
+            path,
+            is_problem: prefers_problem(headers),
+        }
+    }
+}
+
 /// Whether errors and denials are to be told as `application/problem+json`: it is named, and nothing that plain JSON matches
 /// is preferred to it.
-pub(crate) fn prefers_problem(headers: &HeaderMap) -> bool {
+fn prefers_problem(headers: &HeaderMap) -> bool {
     let plain = ["application/json", "application/*", "*/*"];
     prefers(headers, "application/problem+json", plain)
 }

@@ -4,12 +4,11 @@ use std::fmt;
 
 use axum::Json;
 use axum::http::header::{CACHE_CONTROL, RETRY_AFTER};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::accept::prefers_problem;
+use crate::accept::Form;
 use crate::problem::{Kind, Problem};
 use crate::query::BadQuery;
 use crate::shaping::Unshaped;
@@ -94,7 +93,7 @@ impl Fault {
     }
 
     /// The response to the request that has it, without any number that nobody counted.
-    pub(crate) fn response(&self, request: &Parts) -> Response {
+    pub(crate) fn response(&self, form: Form<'_>) -> Response {
         let (status, reason) = (self.status(), self.to_string());
         let mut headers = HeaderMap::new();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -105,8 +104,8 @@ impl Fault {
             }
             Self::NoSuchPath | Self::NoSuchMethod | Self::BadQuery(_) => Kind::Blank,
         };
-        if prefers_problem(&request.headers) {
-            Problem::new(kind, status, &reason, request.uri.path()).response(status, headers)
+        if form.is_problem {
+            Problem::new(kind, status, &reason, form.path).response(status, headers)
         } else {
             (status, headers, Json(ErrorBody { error: &reason })).into_response()
         }

@@ -4,12 +4,11 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::http::header::CACHE_CONTROL;
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rl_bucket::Decision;
 
-use crate::accept::prefers_problem;
+use crate::accept::Form;
 use crate::body::Body;
 use crate::caller;
 use crate::config::AnswerFlags;
@@ -19,7 +18,7 @@ use crate::problem::{Kind, Problem};
 
 /// The response to a request of the caller at `ip` that has its answer.
 pub(crate) fn answered(
-    request: &Parts,
+    form: Form<'_>,
     ip: IpAddr,
     asked: &Asked,
     answer: &Answer,
@@ -39,9 +38,9 @@ pub(crate) fn answered(
     }
     let body = Body::of(asked.algorithm, ip, answer);
     match answer.decision() {
-        Some(denial) if !body.allowed && prefers_problem(&request.headers) => {
+        Some(denial) if !body.allowed && form.is_problem => {
             let (status, detail) = (flags.deny_status, advice(denial));
-            Problem::new(Kind::QuotaExceeded, status, &detail, request.uri.path())
+            Problem::new(Kind::QuotaExceeded, status, &detail, form.path)
                 .of_denial(name, &body)
                 .response(status, headers)
         }
@@ -66,7 +65,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use axum::body::to_bytes;
-    use axum::http::Request;
     use rl_bucket::{Algorithm, Policy, Rate, Tokens};
 
     use super::*;
@@ -85,9 +83,12 @@ mod tests {
             cors_origins: "".parse().unwrap(),
             page: false,
         };
-        let (request, ()) = Request::new(()).into_parts();
+        let form = Form {
+            path: "/token",
+            is_problem: false,
+        };
         let ip = Ipv4Addr::LOCALHOST.into();
-        let response = answered(&request, ip, &asked, &answer, &flags);
+        let response = answered(form, ip, &asked, &answer, &flags);
         let (told, body) = response.into_parts();
         let body = to_bytes(body, 1000).await.unwrap().to_vec();
         let field = told.headers.get("ratelimit").cloned();

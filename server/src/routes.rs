@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::get;
 use rl_bucket::{Algorithm, Policy};
 use tracing::debug;
 
+use crate::accept::Form;
 use crate::caller::Callers;
 use crate::config::{AnswerFlags, Config};
 use crate::error::Fault;
-use crate::limiter::Limiter;
+use crate::limiter::{Answer, Asked, Limiter};
 use crate::metrics::{Metrics, Outcome};
 use crate::shaping::Shaping;
 use crate::shutdown::Shutdown;
@@ -43,8 +43,8 @@ pub fn router(
         false => Router::new(),
     };
     let router = page
-        .route("/token", get(token))
-        .route("/leaky", get(leaky))
+        .route(path(Algorithm::Token), get(token))
+        .route(path(Algorithm::Leaky), get(leaky))
         .method_not_allowed_fallback(no_such_method)
         .fallback(no_such_path)
         .with_state(Arc::new(Shared {
@@ -60,66 +60,77 @@ pub fn router(
     }
 }
 
-async fn token(
-    shared: State<Arc<Shared>>,
-    peer: ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
-    limit(&shared, Algorithm::Token, peer.0, request).await
+/// Where an algorithm is asked.
+fn path(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Token => "/token",
+        Algorithm::Leaky => "/leaky",
+    }
 }
 
-async fn leaky(
-    shared: State<Arc<Shared>>,
+fn token(
+    State(shared): State<Arc<Shared>>,
     peer: ConnectInfo<SocketAddr>,
     request: Request,
-) -> Response {
-    limit(&shared, Algorithm::Leaky, peer.0, request).await
+) -> impl Future<Output = Response> {
+    limit(shared, Algorithm::Token, peer.0, request)
+}
+
+fn leaky(
+    State(shared): State<Arc<Shared>>,
+    peer: ConnectInfo<SocketAddr>,
+    request: Request,
+) -> impl Future<Output = Response> {
+    limit(shared, Algorithm::Leaky, peer.0, request)
 }
 
 async fn no_such_path(request: Request) -> Response {
-    Fault::NoSuchPath.response(&request.into_parts().0)
+    Fault::NoSuchPath.response(Form::of(request.uri().path(), request.headers()))
 }
 
 async fn no_such_method(request: Request) -> Response {
-    Fault::NoSuchMethod.response(&request.into_parts().0)
+    Fault::NoSuchMethod.response(Form::of(request.uri().path(), request.headers()))
 }
 
-async fn limit(
-    shared: &Shared,
+/// Reads of the request what it needs before it waits: a connection whose request is held reads on into a new buffer.
+fn limit(
+    shared: Arc<Shared>,
     algorithm: Algorithm,
     peer: SocketAddr,
     request: Request,
-) -> Response {
+) -> impl Future<Output = Response> {
     let (request, _body) = request.into_parts();
-    let answered = answer(shared, algorithm, peer, &request).await;
-    answered.unwrap_or_else(|fault| fault.response(&request))
+    let form = Form::of(path(algorithm), &request.headers);
+    let address = shared.callers.address(peer.ip(), &request.headers);
+    let query = request.uri.query();
+    let asked = shared.callers.asked(algorithm, address, query);
+    async move {
+        let answered = async {
+            let asked = asked?;
+            let answer = answer(&shared, &asked).await?;
+            Ok(response::answered(
+                form,
+                address,
+                &asked,
+                &answer,
+                &shared.answers,
+            ))
+        };
+        answered
+            .await
+            .unwrap_or_else(|fault: Fault| fault.response(form))
+    }
 }
 
-async fn answer(
-    shared: &Shared,
-    algorithm: Algorithm,
-    peer: SocketAddr,
-    request: &Parts,
-) -> Result<Response, Fault> {
-    let address = shared.callers.address(peer.ip(), &request.headers);
-    let asked = shared
-        .callers
-        .asked(algorithm, address, request.uri.query())?;
-    let answer = shared.limiter.ask(&asked).await;
+async fn answer(shared: &Shared, asked: &Asked) -> Result<Answer, Fault> {
+    let answer = shared.limiter.ask(asked).await;
     let outcome = Outcome::of(&answer);
-    shared.metrics.decided(algorithm, outcome);
+    shared.metrics.decided(asked.algorithm, outcome);
     debug!(key = asked.key, ?outcome);
     let answer = answer?;
     if let (Some(shaping), Some(decision)) = (&shared.shaping, answer.decision()) {
-        shaping
-            .wait(Duration::from_millis(decision.delay_ms))
-            .await?;
+        let delay = Duration::from_millis(decision.delay_ms);
+        shaping.wait(delay).await?;
     }
-    Ok(response::answered(
-        request,
-        address,
-        &asked,
-        &answer,
-        &shared.answers,
-    ))
+    Ok(answer)
 }

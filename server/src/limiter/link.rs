@@ -6,6 +6,7 @@ use std::time::Duration;
 use rl_bucket::Decision;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
@@ -62,7 +63,9 @@ impl Link {
     /// Sends the request, once, and waits for its decision until `deadline`.
     pub(super) async fn ask(&self, asked: &Asked, deadline: Instant) -> Result<Decision, Fault> {
         let line = self.line(deadline).await?;
-        line.answer(line.connection.ask(asked), deadline).await
+        let begun = Instant::now();
+        let reply = timeout_at(deadline, line.connection.ask(asked)).await;
+        line.ended(begun, reply)
     }
 
     /// As [`Link::ask`], of a node that is still taking over the key's slot.
@@ -72,14 +75,17 @@ impl Link {
         deadline: Instant,
     ) -> Result<Decision, Fault> {
         let line = self.line(deadline).await?;
-        let reply = line.connection.ask_importing(asked);
-        line.answer(reply, deadline).await
+        let begun = Instant::now();
+        let reply = timeout_at(deadline, line.connection.ask_importing(asked)).await;
+        line.ended(begun, reply)
     }
 
     /// Asks a node of a cluster who serves which slots. `node` is its name.
     pub(super) async fn slots(&self, node: &Node, deadline: Instant) -> Result<Slots<Node>, Fault> {
         let line = self.line(deadline).await?;
-        line.answer(line.connection.slots(node), deadline).await
+        let begun = Instant::now();
+        let reply = timeout_at(deadline, line.connection.slots(node)).await;
+        line.ended(begun, reply)
     }
 
     /// Whether nobody asks it.
@@ -108,14 +114,12 @@ pub(super) async fn known<C: Clone>(
 }
 
 impl Line {
-    /// Waits for the reply to a call until `deadline`, and draws the conclusions. The one place where a call ends.
-    async fn answer<T>(
+    /// Draws the conclusions of a call that has its reply, or none in time. The one place where a call ends.
+    fn ended<T>(
         &self,
-        reply: impl Future<Output = Result<T, Fault>>,
-        deadline: Instant,
+        begun: Instant,
+        reply: Result<Result<T, Fault>, Elapsed>,
     ) -> Result<T, Fault> {
-        let begun = Instant::now();
-        let reply = timeout_at(deadline, reply).await;
         self.metrics.called(begun.elapsed());
         let Ok(reply) = reply else {
             if self.silence.grow() {
