@@ -1,5 +1,7 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use rl_tests::{Browser, HttpServer, RedisServer, Screen, artifacts, eventually, get_with, send};
 
@@ -9,6 +11,7 @@ const WIDE: Screen = Screen {
     scale: 1,
     is_phone: false,
     is_dark: false,
+    is_still: false,
 };
 
 /// A Redis, an rl-server, and its page in a browser.
@@ -282,6 +285,29 @@ fn only_a_trusted_caller_is_offered_a_policy() {
     visit.end();
 }
 
+#[test]
+fn whoever_wants_less_motion_is_shown_the_level_once_a_second() {
+    let Some(mut visit) = Visit::start(&[]) else {
+        return;
+    };
+    visit.browser.show_on(Screen {
+        is_still: true,
+        ..WIDE
+    });
+    let begun = Instant::now();
+    visit.browser.click("#burst");
+    let mut shown = BTreeSet::new();
+    eventually("a full bucket", || {
+        let level = visit.browser.text_of("#token output");
+        shown.insert(level.clone());
+        (level == "20.0").then_some(())
+    });
+    // Beside those: what stood there before, and what was drawn at once.
+    let most = begun.elapsed().as_secs() + 3;
+    assert!(shown.len() as u64 <= most, "{shown:?}");
+    visit.end();
+}
+
 fn pictures() -> PathBuf {
     let release = artifacts().server.parent().expect("a directory");
     release.with_file_name("page")
@@ -320,7 +346,7 @@ fn pictures_are_left_in_target_page() {
         height: 844,
         scale: 2,
         is_phone: true,
-        is_dark: false,
+        ..WIDE
     };
     for (name, screen) in [
         ("readme", WIDE),

@@ -43,6 +43,8 @@ pub struct Screen {
     pub is_phone: bool,
     /// Whether dark colours are preferred.
     pub is_dark: bool,
+    /// Whether less motion is preferred.
+    pub is_still: bool,
 }
 
 /// A request, and the page that made it.
@@ -187,10 +189,14 @@ impl Browser {
             }),
         );
         let colours = if screen.is_dark { "dark" } else { "light" };
-        let colours = json!({ "name": "prefers-color-scheme", "value": colours });
+        let motion = if screen.is_still { "reduce" } else { "" };
+        let preferences = json!([
+            { "name": "prefers-color-scheme", "value": colours },
+            { "name": "prefers-reduced-motion", "value": motion },
+        ]);
         self.devtools(
             "Emulation.setEmulatedMedia",
-            &json!({ "features": [colours] }),
+            &json!({ "features": preferences }),
         );
     }
 
