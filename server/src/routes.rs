@@ -92,7 +92,7 @@ async fn no_such_method(request: Request) -> Response {
     Fault::NoSuchMethod.response(Form::of(request.uri().path(), request.headers()))
 }
 
-/// Reads of the request what it needs before it waits: a connection whose request is held reads on into a new buffer.
+/// Reads of the request what it needs before it waits: each request allocates what waits, and would hold itself in it.
 fn limit(
     shared: Arc<Shared>,
     algorithm: Algorithm,

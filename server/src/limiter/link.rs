@@ -1,12 +1,12 @@
 //! A server that is asked: its connection, made anew whenever it ends, with the circuit breaker before it.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rl_bucket::Decision;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
@@ -63,9 +63,8 @@ impl Link {
     /// Sends the request, once, and waits for its decision until `deadline`.
     pub(super) async fn ask(&self, asked: &Asked, deadline: Instant) -> Result<Decision, Fault> {
         let line = self.line(deadline).await?;
-        let begun = Instant::now();
-        let reply = timeout_at(deadline, line.connection.ask(asked)).await;
-        line.ended(begun, reply)
+        let reply = pin!(line.connection.ask(asked));
+        line.answer(reply, deadline).await
     }
 
     /// As [`Link::ask`], of a node that is still taking over the key's slot.
@@ -75,17 +74,15 @@ impl Link {
         deadline: Instant,
     ) -> Result<Decision, Fault> {
         let line = self.line(deadline).await?;
-        let begun = Instant::now();
-        let reply = timeout_at(deadline, line.connection.ask_importing(asked)).await;
-        line.ended(begun, reply)
+        let reply = pin!(line.connection.ask_importing(asked));
+        line.answer(reply, deadline).await
     }
 
     /// Asks a node of a cluster who serves which slots. `node` is its name.
     pub(super) async fn slots(&self, node: &Node, deadline: Instant) -> Result<Slots<Node>, Fault> {
         let line = self.line(deadline).await?;
-        let begun = Instant::now();
-        let reply = timeout_at(deadline, line.connection.slots(node)).await;
-        line.ended(begun, reply)
+        let reply = pin!(line.connection.slots(node));
+        line.answer(reply, deadline).await
     }
 
     /// Whether nobody asks it.
@@ -114,12 +111,15 @@ pub(super) async fn known<C: Clone>(
 }
 
 impl Line {
-    /// Draws the conclusions of a call that has its reply, or none in time. The one place where a call ends.
-    fn ended<T>(
+    /// Waits for the reply to a call until `deadline`, and draws the conclusions. The one place where a call ends. The reply is
+    /// pinned by whoever asks, since a future that is handed on is kept twice.
+    async fn answer<T>(
         &self,
-        begun: Instant,
-        reply: Result<Result<T, Fault>, Elapsed>,
+        reply: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+        deadline: Instant,
     ) -> Result<T, Fault> {
+        let begun = Instant::now();
+        let reply = timeout_at(deadline, reply).await;
         self.metrics.called(begun.elapsed());
         let Ok(reply) = reply else {
             if self.silence.grow() {
