@@ -22,6 +22,29 @@ pub enum Unavailable {
     NoModule,
     /// Redis refused the call, with this error code, such as OOM or READONLY.
     Refused(String),
+    /// Redis answers, but too many requests wait for it. `-on-outage` does not apply.
+    Overloaded(Overload),
+}
+
+/// The bound that a request exceeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overload {
+    /// Its caller waits for as many calls as one caller may.
+    Caller,
+    /// As many calls wait for this Redis server as may.
+    Server,
+    /// The call was sent and waited for the whole deadline behind others. Its tokens may be spent.
+    Deadline,
+}
+
+impl fmt::Display for Overload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Caller => "too many requests of this caller wait for Redis",
+            Self::Server => "too many requests wait for Redis",
+            Self::Deadline => "the request waited for Redis for too long",
+        })
+    }
 }
 
 impl fmt::Display for Unavailable {
@@ -32,6 +55,7 @@ impl fmt::Display for Unavailable {
                 "Redis does not have the rl module: start it with redis-server --loadmodule target/release/librl.so",
             ),
             Self::Refused(code) => write!(f, "Redis refused the call: {code}"),
+            Self::Overloaded(overload) => write!(f, "overloaded: {overload}"),
         }
     }
 }

@@ -45,7 +45,7 @@ pub use config::{
     RedisFlags, ServingFlags, ShapingFlags,
 };
 pub use cors::Origins;
-pub use error::Unavailable;
+pub use error::{Overload, Unavailable};
 pub use limiter::{Answer, Asked, Limiter, RedisAddress};
 pub use listener::listen;
 pub use logging::start_logging;

@@ -1,30 +1,35 @@
 //! Who decides: Redis, within a deadline, or what `-on-outage` says in its place.
 //!
 //! [`connection`] and [`address`] are all that knows the client crate. A [`link`] keeps a connection to one [`place`], with
-//! the [`breaker`] before it; a [`cluster`] has a link for each primary. What needs no Redis stands apart: [`local`] buckets
+//! the [`breaker`] before it, on the [`io_thread`]; [`admission`] bounds the calls over it, and [`traffic`] tells a silent Redis from a long queue; a [`cluster`] has a link for each primary. What needs no Redis stands apart: [`local`] buckets
 //! and the [`denials`] that are remembered, both in a bounded [`table`].
 
 mod address;
+mod admission;
 mod breaker;
 mod cluster;
 mod connection;
 mod denials;
+mod io_thread;
 mod link;
 mod local;
 mod place;
 mod slots;
 mod table;
+mod traffic;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rl_bucket::{Algorithm, Decision, Policy, Tokens};
+use rl_bucket::{Algorithm, Decision, Policy, Rate, Tokens};
 use tracing::warn;
 
 pub use self::address::RedisAddress;
 use self::cluster::Cluster;
 use self::connection::Fault;
 use self::denials::Denials;
+use self::io_thread::IoThread;
 use self::link::{Calls, Link};
 use self::local::Local;
 use self::place::{Place, Sentinels};
@@ -35,6 +40,9 @@ use crate::seldom::Seldom;
 
 /// The key of a bucket that is never made.
 const PROBE: &str = "rl:probe";
+
+/// The least capacity of a unique probe: half of the largest, so that few policies have such a one.
+const UNIQUE_CAPACITY: u64 = 1 << 47;
 
 /// What one request asks for: so much of the bucket in this key, under this policy.
 #[derive(Clone, Debug)]
@@ -47,6 +55,27 @@ pub struct Asked {
     pub policy: Policy,
     /// How many tokens of it.
     pub cost: Tokens,
+}
+
+impl Asked {
+    /// Asks for none of the tokens of a bucket that is never made.
+    fn probe(policy: Policy) -> Self {
+        Self {
+            algorithm: Algorithm::Token,
+            key: PROBE.to_owned(),
+            policy,
+            cost: Tokens::ZERO,
+        }
+    }
+
+    /// The same under a policy of its own, with which no other call is likely to be made, so that its reply fits no other.
+    fn unique_probe() -> Self {
+        let random = RandomState::new().hash_one(());
+        let capacity = UNIQUE_CAPACITY | (random % UNIQUE_CAPACITY);
+        let policy = Rate::new(1, 1_000_000).zip(Tokens::new(capacity));
+        let policy = policy.and_then(|(rate, capacity)| Policy::new(rate, capacity));
+        Self::probe(policy.expect("a rate of 1 and a capacity below 2^48"))
+    }
 }
 
 /// What it is told.
@@ -81,10 +110,13 @@ pub struct Limiter(Arc<Inner>);
 
 struct Inner {
     redis: Redis,
+    /// Ends after the connections that run on it.
+    _io_thread: IoThread,
     /// How long a request waits for Redis.
     deadline: Duration,
     outage: Outage,
     outage_log: Seldom,
+    overload_log: Seldom,
     denials: Option<Denials>,
     metrics: Arc<CallMetrics>,
 }
@@ -102,22 +134,27 @@ enum Outage {
 }
 
 impl Limiter {
-    /// Redis need not be there yet; the connection is begun at once, by tasks of the current runtime.
+    /// Redis need not be there yet; the connection is begun at once, on a thread of its own.
     ///
     /// # Errors
     ///
     /// If the address cannot be used at all.
     pub fn new(flags: &RedisFlags, metrics: &Metrics) -> Result<Self, String> {
         let metrics = metrics.calls.clone();
+        let io_thread =
+            IoThread::start().map_err(|error| format!("no thread for Redis: {error}"))?;
         let calls = Calls {
             deadline: flags.deadline,
             metrics: metrics.clone(),
+            runtime: io_thread.handle(),
         };
         Ok(Self(Arc::new(Inner {
             redis: Redis::at(flags.address()?, calls)?,
+            _io_thread: io_thread,
             deadline: flags.deadline,
             outage: Outage::of(flags.on_outage),
             outage_log: Seldom::since(Instant::now()),
+            overload_log: Seldom::since(Instant::now()),
             denials: (flags.deny_cache > 0).then(|| Denials::of(flags.deny_cache)),
             metrics,
         })))
@@ -159,21 +196,25 @@ impl Limiter {
     ///
     /// [`Unavailable`] within the deadline, whatever is to become of requests.
     pub(crate) async fn probe(&self, policy: Policy) -> Result<(), Unavailable> {
-        let probe = Asked {
-            algorithm: Algorithm::Token,
-            key: PROBE.to_owned(),
-            policy,
-            cost: Tokens::ZERO,
-        };
         let deadline = Instant::now() + self.0.deadline;
-        let decision = self.0.redis.ask(&probe, deadline).await;
-        decision.map(drop).map_err(Unavailable::from)
+        let decision = self.0.redis.ask(&Asked::probe(policy), deadline).await;
+        match decision.map_err(Unavailable::from) {
+            // An overloaded Redis decides: a load balancer that took this server away would load the others more.
+            Ok(_) | Err(Unavailable::Overloaded(_)) => Ok(()),
+            Err(reason) => Err(reason),
+        }
     }
 }
 
 impl Inner {
     fn without_redis(&self, asked: &Asked, reason: Unavailable) -> Result<Answer, Unavailable> {
         self.metrics.undecided(&reason);
+        if let Unavailable::Overloaded(_) = reason {
+            if self.overload_log.is_due(Instant::now()) {
+                warn!("{reason}: such requests are answered with 503");
+            }
+            return Err(reason);
+        }
         if self.outage_log.is_due(Instant::now()) {
             warn!("{reason}: {}", self.outage.consequence());
         }

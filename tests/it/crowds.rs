@@ -6,19 +6,11 @@ use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rl_tests::{HttpServer, Port, Stop, eventually, get};
+use rl_tests::{HttpServer, Port, Stop, allow_files, eventually, get};
 
 use crate::serving::start;
 
 const MIB: usize = 1 << 20;
-
-/// Lets this process hold so many connections, as the server does by itself.
-fn allow_files(count: u64) {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    assert!(hard >= count, "only {hard} files may be open");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("as many as may be");
-}
 
 /// What a healthy client saw: one that keeps its connection, and one that makes a new one each time.
 struct Service {

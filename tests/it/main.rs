@@ -28,12 +28,14 @@
 //! - `proxies`: behind a real nginx, README's, and behind two in a row
 //! - `serving`: connections: time-outs, bounds, how many, the end
 //! - `crowds`: a thousand slow clients, ten thousand connections, a million callers
+//! - `flood`: one address that sends as much as it can, and others beside it
 //! - `shaping`: answers that wait for their turn
 //! - `operations`: health and the log
 //! - `metrics`: what is counted, the board
 //! - `deployment`: the unit for systemd and the Dockerfile
 //! - `outage`: Redis gone, stopped, back, or turning everybody away; the three ways to do without it
 //! - `once`: what was sent to Redis is never sent again
+//! - `shifted_replies`: one reply of Redis too many
 //! - `failover`: rl-server while a primary of a cluster or of Sentinels is killed, and while slots move
 //! - `redis_addresses`: the forms of -redis, TLS, users and their rights
 //! - `deny_cache`: denials that are remembered
@@ -52,6 +54,7 @@ mod deny_cache;
 mod deployment;
 mod errors;
 mod failover;
+mod flood;
 mod headers;
 mod history;
 mod hostile;
@@ -81,5 +84,6 @@ mod sentinel;
 mod server;
 mod serving;
 mod shaping;
+mod shifted_replies;
 mod throttle;
 mod token;

@@ -21,6 +21,8 @@ pub enum Fault {
     BlackHole,
     /// It cuts the next connection on which a reply comes, before the reply is through; after that it works.
     CutReply,
+    /// It sends these bytes before the next reply that comes; after that it works.
+    SurplusReply(&'static [u8]),
     /// Replies come a byte at a time, with as long a pause between them.
     SlowReplies(Duration),
 }
@@ -150,6 +152,11 @@ impl Shared {
             Fault::CutReply if is_reply => {
                 self.set_if(Fault::CutReply, Fault::None);
                 return None;
+            }
+            Fault::SurplusReply(surplus) if is_reply => {
+                self.set_if(fault, Fault::None);
+                to.write_all(surplus).ok()?;
+                to.write_all(&bytes[..length]).ok()?;
             }
             Fault::SlowReplies(pause) if is_reply => {
                 for byte in &bytes[..length] {

@@ -51,7 +51,7 @@ pub use nginx::Nginx;
 pub use overshoot::Overshoot;
 pub use pipelines::{Pipelines, Run};
 pub use planted::Bug;
-pub use process::{Port, Process, listens};
+pub use process::{Port, Process, allow_files, listens};
 pub use readme::{Example, blocks, examples};
 pub use redis_server::{RedisServer, Setup};
 pub use report::{report, table};

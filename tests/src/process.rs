@@ -1,5 +1,6 @@
 //! A child process that ends with the test.
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -128,4 +129,15 @@ impl Port {
     pub fn number(&self) -> u16 {
         self.number
     }
+}
+
+/// Lets this process, and those that it starts, open so many files.
+///
+/// # Panics
+///
+/// If the hard limit is lower.
+pub fn allow_files(count: u64) {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    assert!(hard >= count, "only {hard} files may be open");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("as many as may be");
 }

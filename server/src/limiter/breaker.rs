@@ -13,14 +13,10 @@
 //! While Gone nobody waits: the attempts go on beside the requests, and the first that succeeds brings all of them back.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::traffic::MAX_TIMEOUTS;
 use crate::error::Unavailable;
 use crate::metrics::Breaker;
-
-/// Calls in a row that got no answer, and none between them that got one, after which Redis counts as gone. One slow command
-/// of somebody else's makes a few.
-const SILENCE: u32 = 5;
 
 /// Refusals that have nothing to do with the call: this connection leads to a server that decides for nobody.
 const TURNS_ALL_AWAY: [&str; 4] = ["LOADING", "MASTERDOWN", "NOAUTH", "READONLY"];
@@ -65,6 +61,8 @@ pub(super) enum End {
     Lost,
     /// Calls got no answer.
     Silent,
+    /// A reply does not fit its call, so no reply on this connection can be trusted.
+    Mismatched,
     /// The server decides for nobody, with this error code.
     TurnedAway(String),
 }
@@ -73,7 +71,8 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost => f.write_str("the connection is closed"),
-            Self::Silent => write!(f, "{SILENCE} calls in a row got no answer"),
+            Self::Mismatched => f.write_str("a reply does not fit its call; connecting anew"),
+            Self::Silent => write!(f, "{MAX_TIMEOUTS} calls in a row got no answer"),
             Self::TurnedAway(code) => write!(f, "every call is refused: {code}"),
         }
     }
@@ -89,7 +88,7 @@ impl End {
     /// What comes after the connection. One that was closed may have been idle, so that nothing is known of Redis.
     pub(super) fn phase<C>(self) -> Phase<C> {
         match self {
-            Self::Lost => Phase::Connecting,
+            Self::Lost | Self::Mismatched => Phase::Connecting,
             end => Phase::Gone(end.into()),
         }
     }
@@ -98,45 +97,15 @@ impl End {
 impl From<End> for Unavailable {
     fn from(end: End) -> Self {
         match end {
-            End::Lost | End::Silent => Self::NoAnswer,
+            End::Lost | End::Silent | End::Mismatched => Self::NoAnswer,
             End::TurnedAway(code) => Self::Refused(code),
         }
-    }
-}
-
-/// How many calls in a row got no answer on a connection. Many callers count at once.
-#[derive(Debug, Default)]
-pub(super) struct Silence(AtomicU32);
-
-impl Silence {
-    /// A call was answered. No more than a read while all are.
-    pub(super) fn end(&self) {
-        if self.0.load(Ordering::Relaxed) != 0 {
-            self.0.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// A call was not. Says whether that makes too many.
-    pub(super) fn grow(&self) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCE
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn so_many_calls_without_an_answer_are_too_many_only_if_none_between_was_answered() {
-        let silence = Silence::default();
-        for _ in 0..3 {
-            assert!((1..SILENCE).all(|_| !silence.grow()));
-            silence.end();
-        }
-        assert!((1..SILENCE).all(|_| !silence.grow()));
-        assert!(silence.grow());
-        assert!(silence.grow(), "and stay so until one is answered");
-    }
 
     #[test]
     fn a_refusal_of_the_call_leaves_the_connection_and_one_of_all_ends_it() {
@@ -168,5 +137,6 @@ mod tests {
             Phase::Gone(Unavailable::Refused("READONLY".to_owned()))
         );
         assert_eq!(phase(End::Lost), Phase::Connecting);
+        assert_eq!(phase(End::Mismatched), Phase::Connecting);
     }
 }

@@ -77,7 +77,7 @@ impl Cluster {
         }
         let (told, slots) = watch::channel(Phase::Connecting);
         let mut _keeper = JoinSet::new();
-        _keeper.spawn(keep(Arc::clone(&nodes), told));
+        _keeper.spawn_on(keep(Arc::clone(&nodes), told), &nodes.calls.runtime);
         Some(Self {
             nodes,
             slots,
@@ -88,7 +88,8 @@ impl Cluster {
     /// Sends the request to who serves its key, and on from there as told, and waits for its decision until `deadline`.
     pub(super) async fn ask(&self, asked: &Asked, deadline: Instant) -> Result<Decision, Fault> {
         let decision = self.follow(asked, deadline).await;
-        if decision.is_err() {
+        let is_overloaded = matches!(decision, Err(Fault::Undecided(Unavailable::Overloaded(_))));
+        if decision.is_err() && !is_overloaded {
             self.nodes.outdated.notify_one();
         }
         decision

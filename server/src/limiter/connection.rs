@@ -11,9 +11,9 @@ use redis::{
 };
 use rl_bucket::{Algorithm, Decision, Tokens};
 
+use super::Asked;
 use super::address::Server;
 use super::slots::{Node, Slots};
-use super::{Asked, PROBE};
 use crate::error::Unavailable;
 
 /// Bytes for the words of a call beside its key.
@@ -27,6 +27,8 @@ const PIPELINE: usize = 1024;
 pub(super) enum Fault {
     /// The connection was closed before an answer came.
     Closed,
+    /// The reply cannot be the reply to this call. Redis, or a proxy before it, has sent one too many or too few.
+    Mismatched,
     /// There is none, for this reason.
     Undecided(Unavailable),
     /// The key's slot is served there.
@@ -38,7 +40,7 @@ pub(super) enum Fault {
 impl From<Fault> for Unavailable {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Closed => Self::NoAnswer,
+            Fault::Closed | Fault::Mismatched => Self::NoAnswer,
             Fault::Undecided(reason) => reason,
             Fault::Moved(_) => Self::Refused("MOVED".to_owned()),
             Fault::Ask(_) => Self::Refused("ASK".to_owned()),
@@ -112,21 +114,10 @@ impl Connection {
         connection.await.map(Self).map_err(NoConnection::from)
     }
 
-    /// Asks what a request asks, and takes nothing: 0 tokens of a bucket that is never made.
-    pub(super) async fn probe(&self) -> Result<Decision, Fault> {
-        let mut probe = redis::cmd("RL.TOKEN");
-        probe.arg(PROBE).arg(1).arg(1).arg("COST").arg(0);
-        self.call(&probe).await
-    }
-
     /// Takes what is asked for.
     pub(super) async fn ask(&self, asked: &Asked) -> Result<Decision, Fault> {
-        self.call(&command(asked)).await
-    }
-
-    async fn call(&self, command: &Cmd) -> Result<Decision, Fault> {
-        let reply = self.0.clone().send_packed_command(command).await;
-        decision(reply.map_err(|_| Fault::Closed)?)
+        let reply = self.0.clone().send_packed_command(&command(asked)).await;
+        decision(reply.map_err(|_| Fault::Closed)?, asked)
     }
 
     /// As [`Connection::ask`], of a node that is still taking over the key's slot.
@@ -135,7 +126,7 @@ impl Connection {
         both.cmd("ASKING").add_command(command(asked));
         let replies = self.0.clone().send_packed_commands(&both, 1, 1).await;
         let reply = replies.map_err(|_| Fault::Closed)?.pop();
-        decision(reply.unwrap_or_default())
+        decision(reply.unwrap_or_default(), asked)
     }
 
     /// Which node of the cluster serves which slots, as `asked`, the node at the other end, sees it.
@@ -143,14 +134,14 @@ impl Connection {
         let mut query = redis::cmd("CLUSTER");
         let reply = self.0.clone().send_packed_command(query.arg("SLOTS")).await;
         let slots: Option<Slots<Node>> = match reply.map_err(|_| Fault::Closed)? {
-            Value::ServerError(error) => return Err(fault(&error)),
+            Value::ServerError(error) => return Err(refusal(&error)),
             Value::Array(ranges) => ranges
                 .iter()
                 .map(|range| slot_range(range, asked))
                 .collect(),
             _ => None,
         };
-        slots.ok_or_else(no_reply)
+        slots.ok_or(Fault::Mismatched)
     }
 }
 
@@ -192,20 +183,42 @@ fn command(asked: &Asked) -> Cmd {
     command
 }
 
-fn decision(reply: Value) -> Result<Decision, Fault> {
+fn decision(reply: Value, asked: &Asked) -> Result<Decision, Fault> {
     match reply {
-        Value::ServerError(error) => Err(fault(&error)),
-        Value::Array(items) => numbers(&items).ok_or_else(no_reply),
-        _ => Err(no_reply()),
+        Value::ServerError(error) => Err(fault(&error, asked)),
+        Value::Array(items) => decoded(&items)
+            .filter(|decision| fits(decision, items.len(), asked))
+            .ok_or(Fault::Mismatched),
+        _ => Err(Fault::Mismatched),
     }
 }
 
-fn no_reply() -> Fault {
-    Fault::Undecided(Unavailable::Refused("a reply that is none".to_owned()))
+/// Whether a decision of so many numbers can be the reply to this request: it has the limit that was asked for, and its numbers
+/// agree with one another. After a surplus reply all later ones are somebody else's.
+fn fits(decision: &Decision, numbers: usize, asked: &Asked) -> bool {
+    let expected_numbers = match asked.algorithm {
+        Algorithm::Token => 5,
+        Algorithm::Leaky => 6,
+    };
+    let limit = asked.policy.capacity().get();
+    let wait_ms = decision.retry_after_ms.unwrap_or_default();
+    let is_consistent = match (decision.allowed, decision.retry_after_ms) {
+        (1, Some(0)) => true,
+        (0, Some(1..)) => asked.cost.get() <= limit && decision.delay_ms == 0,
+        (0, None) => asked.cost.get() > limit && decision.delay_ms == 0,
+        _ => false,
+    };
+    numbers == expected_numbers
+        && decision.limit == limit
+        && decision.remaining <= limit
+        && [wait_ms, decision.reset_after_ms, decision.delay_ms]
+            .iter()
+            .all(|ms| *ms <= Decision::LONGEST_MS)
+        && is_consistent
 }
 
 /// A decision in its order on the wire. `None` if it is none.
-fn numbers(items: &[Value]) -> Option<Decision> {
+fn decoded(items: &[Value]) -> Option<Decision> {
     let mut numbers = [0; 6];
     let numbers = numbers.get_mut(..items.len())?;
     for (number, item) in numbers.iter_mut().zip(items) {
@@ -217,18 +230,21 @@ fn numbers(items: &[Value]) -> Option<Decision> {
     Decision::from_wire(numbers)
 }
 
-fn fault(error: &ServerError) -> Fault {
+fn fault(error: &ServerError, asked: &Asked) -> Fault {
     let details = error.details().unwrap_or_default();
-    let elsewhere = || Node::after_redirection(details);
+    let to = |of: fn(Node) -> Fault| {
+        Node::after_redirection(details, asked.key.as_bytes()).map_or(Fault::Mismatched, of)
+    };
     match error.code() {
-        "MOVED" => elsewhere().map(Fault::Moved),
-        "ASK" => elsewhere().map(Fault::Ask),
-        "ERR" if details.starts_with("unknown command") => {
-            Some(Fault::Undecided(Unavailable::NoModule))
-        }
-        _ => None,
+        "MOVED" => to(Fault::Moved),
+        "ASK" => to(Fault::Ask),
+        "ERR" if details.starts_with("unknown command") => Fault::Undecided(Unavailable::NoModule),
+        _ => refusal(error),
     }
-    .unwrap_or_else(|| Fault::Undecided(Unavailable::Refused(error.code().to_owned())))
+}
+
+fn refusal(error: &ServerError) -> Fault {
+    Fault::Undecided(Unavailable::Refused(error.code().to_owned()))
 }
 
 /// First and last slot, and the primary that serves them: `asked` itself where no host is named.
@@ -260,4 +276,68 @@ fn slot_range(range: &Value, asked: &Node) -> Option<(u16, u16, Node)> {
         u16::try_from(*last).ok()?,
         Node { host, port },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use rl_bucket::{Policy, Rate};
+
+    use super::*;
+
+    fn request(algorithm: Algorithm, cost: u64) -> Asked {
+        let policy = Rate::parse(b"10").zip(Tokens::new(20));
+        Asked {
+            algorithm,
+            key: "rl:token:192.0.2.1".to_owned(),
+            policy: policy
+                .and_then(|(rate, capacity)| Policy::new(rate, capacity))
+                .unwrap(),
+            cost: Tokens::new(cost).unwrap(),
+        }
+    }
+
+    fn reply(numbers: &[i64]) -> Value {
+        Value::Array(numbers.iter().map(|number| Value::Int(*number)).collect())
+    }
+
+    #[test]
+    fn replies_of_redis_fit_their_calls() {
+        let token = request(Algorithm::Token, 1);
+        for numbers in [[1, 20, 19, 0, 100], [0, 20, 0, 1, 2000], [1, 20, 0, 0, 0]] {
+            assert!(decision(reply(&numbers), &token).is_ok(), "{numbers:?}");
+        }
+        let leaky = request(Algorithm::Leaky, 1);
+        for numbers in [[1, 20, 3, 0, 1700, 1600], [0, 20, 0, 77, 2000, 0]] {
+            assert!(decision(reply(&numbers), &leaky).is_ok(), "{numbers:?}");
+        }
+        let never = request(Algorithm::Token, 21);
+        assert!(decision(reply(&[0, 20, 20, -1, 0]), &never).is_ok());
+    }
+
+    #[test]
+    fn a_reply_that_does_not_fit_is_no_decision() {
+        let longer = Decision::LONGEST_MS.cast_signed() + 1;
+        let token = request(Algorithm::Token, 1);
+        for numbers in [
+            &[1, 21, 19, 0, 100][..],
+            &[7, 20, 19, 0, 100],
+            &[1, 20, 21, 0, 100],
+            &[1, 20, 19, 5, 100],
+            &[0, 20, 0, 0, 100],
+            &[0, 20, 0, -1, 100],
+            &[0, 20, 0, longer, 100],
+            &[1, 20, 19, 0, i64::MAX],
+            &[1, 20, 19, 0, 100, 0],
+            &[1, 20, 19, 0],
+            &[],
+        ] {
+            let decision = decision(reply(numbers), &token);
+            assert_eq!(decision, Err(Fault::Mismatched), "{numbers:?}");
+        }
+        let leaky = request(Algorithm::Leaky, 1);
+        for numbers in [&[1, 20, 19, 0, 100][..], &[0, 20, 0, 9, 100, 9]] {
+            assert_eq!(decision(reply(numbers), &leaky), Err(Fault::Mismatched));
+        }
+        assert_eq!(decision(Value::Okay, &token), Err(Fault::Mismatched));
+    }
 }

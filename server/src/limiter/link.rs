@@ -1,21 +1,26 @@
 //! A server that is asked: its connection, made anew whenever it ends, with the circuit breaker before it.
 
+use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rl_bucket::Decision;
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::Asked;
-use super::breaker::{End, Phase, Silence};
+use super::admission::{Admission, Rejection};
+use super::breaker::{End, Phase};
 use super::connection::{Connection, Fault, NoConnection};
 use super::place::Place;
 use super::slots::{Node, Slots};
-use crate::error::Unavailable;
+use super::traffic::{Timeout, Traffic};
+use crate::error::{Overload, Unavailable};
 use crate::metrics::{BreakerState, CallMetrics};
 
 /// How long one attempt to connect may take: with [`PAUSE`] much less than the second within which service is back.
@@ -24,11 +29,23 @@ const CONNECT: Duration = Duration::from_millis(400);
 /// From the beginning of one attempt to that of the next, at least.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How calls are made: within which deadline, and where they are counted.
+/// After so many calls a connection is checked by a call whose reply fits no other: replies that are shifted, but fit the calls
+/// that get them, are found by it.
+const CALLS_BETWEEN_CHECKS: u64 = 64;
+
+/// When a connection over which fewer calls were made is checked, and one that failed its check is checked again.
+const CHECK_AFTER: Duration = Duration::from_secs(1);
+const CHECK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// How often a deadline is extended that the process was too late to notice.
+const MAX_EXTENSIONS: u32 = 4;
+
+/// How calls are made: within which deadline, where they are counted, and where their connections run.
 #[derive(Clone, Debug)]
 pub(super) struct Calls {
     pub(super) deadline: Duration,
     pub(super) metrics: Arc<CallMetrics>,
+    pub(super) runtime: Handle,
 }
 
 /// Keeps one connection to one place. Ends with its last owner.
@@ -42,10 +59,14 @@ pub(super) struct Link {
 #[derive(Debug)]
 struct Line {
     connection: Connection,
-    silence: Silence,
+    admission: Admission,
+    traffic: Traffic,
     metrics: Arc<CallMetrics>,
+    check_is_due: Notify,
     /// Takes the first reason to give the connection up; the others come too late to matter.
     end: mpsc::Sender<End>,
+    /// Set by the first reply that does not fit its call: the replies after it are somebody else's.
+    is_shifted: AtomicBool,
 }
 
 impl Link {
@@ -53,16 +74,20 @@ impl Link {
     pub(super) fn to(place: Place, calls: Calls) -> Self {
         let (told, phase) = watch::channel(Phase::Connecting);
         let mut keeper = JoinSet::new();
-        keeper.spawn(keep(place, calls, told));
+        let runtime = calls.runtime.clone();
+        keeper.spawn_on(keep(place, calls, told), &runtime);
         Self {
             phase,
             _keeper: keeper,
         }
     }
 
-    /// Sends the request, once, and waits for its decision until `deadline`.
+    /// Sends the request, once, and waits for its decision until `deadline`. Rejects it at once if too many calls wait.
     pub(super) async fn ask(&self, asked: &Asked, deadline: Instant) -> Result<Decision, Fault> {
         let line = self.line(deadline).await?;
+        let _permit = line
+            .admission
+            .admit(&asked.key, line.traffic.unanswered())?;
         let reply = pin!(line.connection.ask(asked));
         line.answer(reply, deadline).await
     }
@@ -74,6 +99,9 @@ impl Link {
         deadline: Instant,
     ) -> Result<Decision, Fault> {
         let line = self.line(deadline).await?;
+        let _permit = line
+            .admission
+            .admit(&asked.key, line.traffic.unanswered())?;
         let reply = pin!(line.connection.ask_importing(asked));
         line.answer(reply, deadline).await
     }
@@ -110,28 +138,90 @@ pub(super) async fn known<C: Clone>(
     known.unwrap_or(Err(Unavailable::NoAnswer))
 }
 
+impl From<Rejection> for Fault {
+    fn from(rejection: Rejection) -> Self {
+        let overload = match rejection {
+            Rejection::Caller => Overload::Caller,
+            Rejection::Server => Overload::Server,
+        };
+        Self::Undecided(Unavailable::Overloaded(overload))
+    }
+}
+
 impl Line {
     /// Waits for the reply to a call until `deadline`, and draws the conclusions. The one place where a call ends. The reply is
     /// pinned by whoever asks, since a future that is handed on is kept twice.
     async fn answer<T>(
         &self,
-        reply: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+        mut reply: Pin<&mut impl Future<Output = Result<T, Fault>>>,
         deadline: Instant,
     ) -> Result<T, Fault> {
-        let begun = Instant::now();
-        let reply = timeout_at(deadline, reply).await;
-        self.metrics.called(begun.elapsed());
-        let Ok(reply) = reply else {
-            if self.silence.grow() {
-                self.end(End::Silent);
+        let (call, begun) = (self.traffic.send(), Instant::now());
+        if call.is_multiple_of(CALLS_BETWEEN_CHECKS) {
+            self.check_is_due.notify_one();
+        }
+        let (mut until, mut extensions) = (deadline, 0);
+        loop {
+            let reply = timeout_at(until, reply.as_mut()).await;
+            let now = Instant::now();
+            if let Ok(reply) = reply {
+                self.metrics.called(now - begun);
+                self.traffic.reply(call, now);
+                return self.checked(reply);
             }
-            return Err(Fault::Undecided(Unavailable::NoAnswer));
-        };
-        self.silence.end();
+            let timeout = self.traffic.time_out(begun, until, now);
+            if timeout != Timeout::Late || extensions == MAX_EXTENSIONS {
+                self.metrics.called(now - begun);
+                return Err(Fault::Undecided(self.conclude(timeout)));
+            }
+            until = now + self.traffic.patience();
+            extensions += 1;
+        }
+    }
+
+    fn conclude(&self, timeout: Timeout) -> Unavailable {
+        match timeout {
+            Timeout::Late | Timeout::Queued => return Unavailable::Overloaded(Overload::Deadline),
+            Timeout::Silent => {}
+            Timeout::Gone => self.end(End::Silent),
+        }
+        Unavailable::NoAnswer
+    }
+
+    /// The reply, unless it or one before it does not fit its call.
+    fn checked<T>(&self, reply: Result<T, Fault>) -> Result<T, Fault> {
+        if matches!(reply, Err(Fault::Mismatched)) {
+            self.is_shifted.store(true, Ordering::Relaxed);
+        }
         if let Some(end) = reply.as_ref().err().and_then(conclusion) {
             self.end(end);
         }
-        reply
+        match self.is_shifted.load(Ordering::Relaxed) {
+            true => Err(Fault::Mismatched),
+            false => reply,
+        }
+    }
+
+    /// Checks the connection while it is in use, by calls whose replies fit no other call. They also find out that calls which
+    /// timed out are answered by now, when there are so many of those that no other call is admitted.
+    async fn keep_checking(&self, deadline: Duration) -> Infallible {
+        let mut checked = 0;
+        loop {
+            let _ = timeout(CHECK_AFTER, self.check_is_due.notified()).await;
+            let sent = self.traffic.sent();
+            if sent == checked {
+                continue;
+            }
+            let probe = Asked::unique_probe();
+            let reply = pin!(self.connection.ask(&probe));
+            match self.answer(reply, Instant::now() + deadline).await {
+                Err(Fault::Undecided(Unavailable::NoAnswer | Unavailable::Overloaded(_))) => {
+                    sleep(CHECK_AGAIN_AFTER).await;
+                    self.check_is_due.notify_one();
+                }
+                _ => checked = sent + 1,
+            }
+        }
     }
 
     fn end(&self, end: End) {
@@ -143,6 +233,7 @@ impl Line {
 fn conclusion(fault: &Fault) -> Option<End> {
     match fault {
         Fault::Closed => Some(End::Lost),
+        Fault::Mismatched => Some(End::Mismatched),
         Fault::Undecided(Unavailable::Refused(code)) => End::by(code),
         _ => None,
     }
@@ -160,8 +251,12 @@ async fn keep(place: Place, calls: Calls, phase: watch::Sender<Phase<Arc<Line>>>
         match connect(&place, &calls).await {
             Ok((line, mut ended)) => {
                 info!("connected to Redis at {place}");
-                tell(Phase::Connected(Arc::new(line)));
-                let end = ended.recv().await.unwrap_or(End::Lost);
+                let line = Arc::new(line);
+                tell(Phase::Connected(Arc::clone(&line)));
+                let end = tokio::select! {
+                    end = ended.recv() => end.unwrap_or(End::Lost),
+                    never = line.keep_checking(calls.deadline) => match never {},
+                };
                 warn!("Redis at {place}: {end}");
                 tell(end.phase());
             }
@@ -181,14 +276,17 @@ async fn connect(
     place: &Place,
     calls: &Calls,
 ) -> Result<(Line, mpsc::Receiver<End>), NoConnection> {
-    let Calls { deadline, metrics } = calls;
+    let Calls {
+        deadline, metrics, ..
+    } = calls;
     let server = place.server().await?;
     let (end, ended) = mpsc::channel(1);
     let closed = end.clone();
     let connect = async {
         let lost = move || _ = closed.try_send(End::Lost);
         let connection = Connection::open(&server, lost).await?;
-        let probe = timeout(*deadline, connection.probe()).await;
+        let probe = Asked::unique_probe();
+        let probe = timeout(*deadline, connection.ask(&probe)).await;
         match probe.map(|reply| reply.err().and_then(|fault| conclusion(&fault))) {
             Err(_elapsed) => Err(NoConnection::silent(*deadline)),
             Ok(Some(end)) => Err(Unavailable::from(end).into()),
@@ -201,9 +299,12 @@ async fn connect(
     Ok((
         Line {
             connection,
-            silence: Silence::default(),
+            admission: Admission::default(),
+            traffic: Traffic::new(*deadline, Instant::now()),
+            check_is_due: Notify::new(),
             metrics: metrics.clone(),
             end,
+            is_shifted: AtomicBool::new(false),
         },
         ended,
     ))

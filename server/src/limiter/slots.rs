@@ -18,8 +18,12 @@ pub(super) struct Node {
 
 impl Node {
     /// The node in `3999 10.0.0.1:6381`, which is what follows MOVED and ASK. An empty host is that of whoever says so.
-    pub(super) fn after_redirection(words: &str) -> Option<Self> {
-        let (_slot, place) = words.split_once(' ')?;
+    /// `None` if the slot is not that of `key`: then the words answer another call.
+    pub(super) fn after_redirection(words: &str, key: &[u8]) -> Option<Self> {
+        let (of, place) = words.split_once(' ')?;
+        if of.parse() != Ok(slot(key)) {
+            return None;
+        }
         let (host, port) = place.rsplit_once(':')?;
         let (host, port) = (host.to_owned(), port.parse().ok()?);
         Some(Self { host, port })
@@ -135,14 +139,15 @@ mod tests {
 
     #[test]
     fn a_redirection_names_a_node() {
-        let after = Node::after_redirection;
-        assert_eq!(after("3999 127.0.0.1:6381"), Some(node("127.0.0.1", 6381)));
+        let after = |words| Node::after_redirection(words, b"123456789");
+        assert_eq!(after("12739 127.0.0.1:6381"), Some(node("127.0.0.1", 6381)));
         assert_eq!(
-            after("3999 2001:db8::1:6381"),
+            after("12739 2001:db8::1:6381"),
             Some(node("2001:db8::1", 6381))
         );
-        assert_eq!(after("3999 :6381"), Some(node("", 6381)));
-        for nothing in ["", "3999", "3999 host", "3999 host:99999"] {
+        assert_eq!(after("12739 :6381"), Some(node("", 6381)));
+        let another_slot = "3999 127.0.0.1:6381";
+        for nothing in ["", "12739", "12739 host", "12739 host:99999", another_slot] {
             assert_eq!(after(nothing), None, "{nothing:?}");
         }
     }

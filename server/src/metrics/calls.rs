@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{by_label, registered};
-use crate::error::Unavailable;
+use crate::error::{Overload, Unavailable};
 
 /// Upper bounds in seconds: a call takes a fraction of a millisecond, and no longer than the deadline.
 const BOUNDS_S: [f64; 12] = [
@@ -37,6 +37,10 @@ pub(crate) struct CallMetrics {
     no_answer: Counter,
     no_module: Counter,
     refused: Counter,
+    /// Requests that were rejected, by the bound that they exceeded.
+    over_caller: Counter,
+    over_server: Counter,
+    over_deadline: Counter,
     /// How many breakers are in each state.
     connecting: Gauge,
     closed: Gauge,
@@ -60,6 +64,12 @@ impl CallMetrics {
             "Circuit breakers in each state",
             "state",
         );
+        let overloaded = by_label(
+            registry,
+            "overloaded",
+            "Requests answered 503 because too many wait for Redis",
+            "bound",
+        );
         let help = "Denials that were remembered, so that Redis was not asked";
         Self {
             calls,
@@ -69,6 +79,9 @@ impl CallMetrics {
             no_answer: error("no_answer"),
             no_module: error("no_module"),
             refused: error("refused"),
+            over_caller: overloaded("caller"),
+            over_server: overloaded("server"),
+            over_deadline: overloaded("deadline"),
             connecting: state("connecting"),
             closed: state("closed"),
             open: state("open"),
@@ -84,6 +97,9 @@ impl CallMetrics {
             Unavailable::NoAnswer => &self.no_answer,
             Unavailable::NoModule => &self.no_module,
             Unavailable::Refused(_) => &self.refused,
+            Unavailable::Overloaded(Overload::Caller) => &self.over_caller,
+            Unavailable::Overloaded(Overload::Server) => &self.over_server,
+            Unavailable::Overloaded(Overload::Deadline) => &self.over_deadline,
         };
         counter.inc();
     }
