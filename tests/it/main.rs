@@ -25,7 +25,7 @@
 //! - `caller`: whose address counts: peers, proxies, what clients make up
 //! - `headers`: what answers say in headers and bodies: numbers, problems, CORS
 //! - `questions`: what programs ask on behalf of others: key, cost, rate, burst
-//! - `proxies`: behind a real nginx, README's, and behind two in a row
+//! - `proxies`: behind a real nginx, configured as server/README.md says, and behind two in a row
 //! - `serving`: connections: time-outs, bounds, how many, the end
 //! - `crowds`: a thousand slow clients, ten thousand connections, a million callers
 //! - `flood`: one address that sends as much as it can, and others beside it
@@ -41,7 +41,7 @@
 //! - `deny_cache`: denials that are remembered
 //! - `page`: the page at /, in a real browser
 //! - `run`: `make run`
-//! - `readme`: README's commands print README's output
+//! - `readme`: the README files: examples print what is shown, links lead somewhere, tables are complete
 //! - `layers`: who may depend on what, and which file may be unsafe
 
 mod caller;

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
-use rl_tests::{HttpServer, RedisServer, eventually, get, project, send};
+use rl_tests::{HttpServer, RedisServer, document, eventually, get, project, send};
 use serde_json::Value;
 
 use crate::http::start;
@@ -261,12 +261,12 @@ fn asked_by_the_board() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_board_and_readme_s_table_have_the_metrics_that_there_are() {
+fn board_and_server_readme_have_every_metric() {
     let (_redis, http) = start(&[]);
     assert_eq!(http.get("/token").status, 200);
     let families = families(&http);
     assert_eq!(asked_by_the_board(), families);
-    let readme = fs::read_to_string(project().join("README.md")).expect("a README");
+    let readme = document("server/README.md");
     let rows = readme
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next());

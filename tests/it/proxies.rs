@@ -2,20 +2,19 @@ use std::thread;
 use std::time::Instant;
 
 use rl_tests::{
-    Answer, HttpServer, Nginx, Port, RedisServer, blocks, connect_from, get_with, project,
+    Answer, HttpServer, Nginx, Port, RedisServer, blocks, connect_from, document, get_with,
 };
 
-/// What README shows for this program, with these texts in the place of its addresses.
+/// The configuration that server/README.md shows for this program, with these texts in place of its addresses.
 fn of_readme(language: &str, changes: &[(&str, String)]) -> String {
-    let readme = std::fs::read_to_string(project().join("README.md")).expect("a README");
-    let shown = blocks(&readme, language).concat();
+    let shown = blocks(&document("server/README.md"), language).concat();
     changes.iter().fold(shown, |config, (from, to)| {
         assert!(config.contains(from), "{from} in {config}");
         config.replace(from, to)
     })
 }
 
-/// README's nginx before an application that always answers, and before `rl-server` with these flags.
+/// The documented nginx before an application that always answers, and before `rl-server` with these flags.
 struct Site {
     port: Port,
     _nginx: Nginx,
@@ -28,7 +27,7 @@ impl Site {
         Self::start_asking("limiter/token", flags)
     }
 
-    /// Which asks this of its limiter, where README's asks `limiter/token`.
+    /// Which asks this of its limiter, where the documented one asks `limiter/token`.
     fn start_asking(question: &str, flags: &[&str]) -> Self {
         let redis = RedisServer::start();
         let proxied = [

@@ -3,7 +3,7 @@ use std::process::Command;
 use redis::Value;
 use rl_tests::{
     By, Certificate, Cluster, HttpServer, Load, Port, Redis, RedisServer, Sentinels, callers,
-    eventually, program, project,
+    document, eventually, program,
 };
 
 /// No failover happens by itself.
@@ -11,17 +11,17 @@ const NEVER_MS: u32 = 60_000;
 
 const KEY: &str = "rl:token:127.0.0.1";
 
-/// The user of README's, with README's rights and no others, and `more` of those that README names.
+/// The user of server/README.md, with the rights documented there and no others, and `more` of those that it names.
 fn let_in(redis: &mut Redis, more: &[&str]) {
-    let readme = std::fs::read_to_string(project().join("README.md")).expect("a README");
+    let readme = document("server/README.md");
     let line = readme
         .lines()
         .find_map(|line| line.strip_prefix("$ redis-cli ACL SETUSER "));
-    let line = line.expect("README's user").replace('\'', "");
+    let line = line.expect("a documented user").replace('\'', "");
     for right in more {
         assert!(
             readme.contains(&format!("`{right}`")),
-            "not in README: {right}"
+            "not documented: {right}"
         );
     }
     redis.value(&format!("ACL SETUSER {line} {}", more.join(" ")));

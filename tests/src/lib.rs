@@ -52,7 +52,7 @@ pub use overshoot::Overshoot;
 pub use pipelines::{Pipelines, Run};
 pub use planted::Bug;
 pub use process::{Port, Process, allow_files, listens};
-pub use readme::{Example, blocks, examples};
+pub use readme::{DOCUMENTS, Example, anchor, blocks, broken, document, examples, headings, links};
 pub use redis_server::{RedisServer, Setup};
 pub use report::{report, table};
 pub use sentinel::Sentinels;

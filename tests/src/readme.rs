@@ -1,6 +1,28 @@
-//! The blocks of README.md: commands after `$ ` with what they print, and files.
+//! The README files: commands after `$ ` with what they print, blocks of other languages, headings and links.
 
-/// One command and the output that README shows for it.
+use std::path::Path;
+
+use crate::project;
+
+/// Every README of the project, as a path in it.
+pub const DOCUMENTS: [&str; 4] = [
+    "README.md",
+    "module/README.md",
+    "server/README.md",
+    "tests/README.md",
+];
+
+/// The text of a document.
+///
+/// # Panics
+///
+/// If it is not there.
+#[must_use]
+pub fn document(path: &str) -> String {
+    std::fs::read_to_string(project().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// One command and the output that a document shows for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
     /// The command, without its `$ `.
@@ -11,10 +33,10 @@ pub struct Example {
 
 /// All examples in order.
 #[must_use]
-pub fn examples(readme: &str) -> Vec<Example> {
+pub fn examples(document: &str) -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     let mut in_block = false;
-    for line in readme.lines() {
+    for line in document.lines() {
         match line.strip_prefix("```") {
             Some(language) => in_block = language == "console",
             None if !in_block => {}
@@ -33,16 +55,81 @@ pub fn examples(readme: &str) -> Vec<Example> {
 
 /// The blocks in this language, in order.
 #[must_use]
-pub fn blocks(readme: &str, language: &str) -> Vec<String> {
+pub fn blocks(document: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
-    let blocks = readme.split(&fence).skip(1);
+    let blocks = document.split(&fence).skip(1);
     blocks
         .filter_map(|rest| Some(rest.split_once("```")?.0.to_owned()))
         .collect()
 }
 
+/// The lines outside of fenced blocks.
+fn prose(document: &str) -> impl Iterator<Item = &str> {
+    let mut in_block = false;
+    document.lines().filter(move |line| {
+        let is_fence = line.starts_with("```");
+        in_block ^= is_fence;
+        !in_block && !is_fence
+    })
+}
+
+/// The headings of this level, 1 to 6, in order.
+#[must_use]
+pub fn headings(document: &str, level: usize) -> Vec<String> {
+    let mark = format!("{} ", "#".repeat(level));
+    prose(document)
+        .filter_map(|line| line.strip_prefix(&mark).map(str::to_owned))
+        .collect()
+}
+
+/// The anchor of a heading: lower case, without punctuation, hyphens for spaces.
+#[must_use]
+pub fn anchor(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter(|char| char.is_alphanumeric() || matches!(char, ' ' | '-' | '_'))
+        .map(|char| if char == ' ' { '-' } else { char })
+        .collect()
+}
+
+/// The targets of all links and pictures, in order.
+#[must_use]
+pub fn links(document: &str) -> Vec<String> {
+    prose(document)
+        .flat_map(|line| line.split("](").skip(1))
+        .filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()))
+        .collect()
+}
+
+/// Why `link`, in the document at `path`, leads nowhere; `None` if it leads somewhere. Addresses of other sites are not visited.
+#[must_use]
+pub fn broken(path: &str, link: &str) -> Option<String> {
+    if link.contains("://") {
+        return None;
+    }
+    let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
+    let folder = project().join(path).parent()?.to_owned();
+    let target = match file {
+        "" => project().join(path),
+        file => folder.join(file),
+    };
+    if !target.exists() {
+        return Some(format!("{path}: no file {link}"));
+    }
+    let is_found = fragment.is_empty() || has_anchor(&target, fragment);
+    (!is_found).then(|| format!("{path}: no heading {link}"))
+}
+
+fn has_anchor(file: &Path, fragment: &str) -> bool {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    (1..=6)
+        .flat_map(|level| headings(&text, level))
+        .any(|heading| anchor(&heading) == fragment)
+}
+
 impl Example {
-    /// Whether `printed` is what README shows.
+    /// Whether `printed` is what the document shows.
     #[must_use]
     pub fn is_shown_by(&self, printed: &str) -> bool {
         let printed: Vec<&str> = printed.lines().collect();
@@ -69,7 +156,7 @@ fn matches(line: &str, shown: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{anchor, broken, headings, links, matches};
 
     #[test]
     fn dots_stand_for_any_run_of_characters() {
@@ -79,5 +166,37 @@ mod tests {
         assert!(!matches("same ", "same"));
         assert!(!matches("a 1 c 2 c", "a ... b ... c"));
         assert!(!matches("5) (integer) 97", "4) (integer) ..."));
+    }
+
+    #[test]
+    fn anchors_are_those_of_github() {
+        assert_eq!(anchor("If you come from ..."), "if-you-come-from-");
+        assert_eq!(
+            anchor("The query (-trust-caller)"),
+            "the-query--trust-caller"
+        );
+        assert_eq!(anchor("RL.TOKEN"), "rltoken");
+    }
+
+    #[test]
+    fn blocks_have_no_headings_and_no_links() {
+        let text = "# One\n```sh\n# no heading [a](b)\n```\n## Two [c](d)\n";
+        assert_eq!(headings(text, 1), ["One"]);
+        assert_eq!(links(text), ["d"]);
+    }
+
+    #[test]
+    fn a_link_leads_to_a_file_or_a_heading() {
+        for link in [
+            "#servers",
+            "it",
+            "../README.md#commands",
+            "https://a.example/",
+        ] {
+            assert_eq!(broken("tests/README.md", link), None);
+        }
+        for link in ["#no-such-heading", "no-such-file", "../README.md#no-such"] {
+            assert!(broken("tests/README.md", link).is_some(), "{link}");
+        }
     }
 }
