@@ -6,8 +6,8 @@
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Redis with the module on REDIS_PORT (6379) and rl-server on ADDR (:8080), until Ctrl-C
-	@REDIS_PORT="$(REDIS_PORT)" ADDR="$(ADDR)" server/run.sh
+run: ## Redis with the module on REDIS_PORT (6379) and rl-server on ADDR (127.0.0.1:8080), until Ctrl-C
+	@server/run.sh  # make exports the variables of its command line
 
 build: ## target/release/librl.so and target/release/rl-server
 	cargo build --release --package rl-module --package rl-server

@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
-# make run: redis-server with the module and rl-server before it, until Ctrl-C. REDIS_PORT and ADDR say where.
+# make run: redis-server with the module and rl-server before it, until Ctrl-C. REDIS_PORT and ADDR in the environment say where.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 redis_port=${REDIS_PORT:-6379}
-addr=${ADDR:-:8080}
+addr=${ADDR:-127.0.0.1:8080}
 
 fail() { echo "make run: $*" >&2; exit 1; }
+is_port() { [[ $1 =~ ^[1-9][0-9]{0,4}$ ]] && [ "$1" -le 65535 ]; }
 answers() { (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }
+
+is_port "$redis_port" || fail "REDIS_PORT must be a port, 1 to 65535, such as: make run REDIS_PORT=6380"
+[[ $addr =~ ^([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):([0-9]+)$ ]] && is_port "${BASH_REMATCH[2]}" ||
+  fail "ADDR must be [host]:port, such as: make run ADDR=127.0.0.1:8081, or ADDR=:8080 for all addresses of this machine"
 
 http=${addr/#:/127.0.0.1:}
 host=${http%:*} http_port=${http##*:}
 host=${host#[} host=${host%]}
 answers 127.0.0.1 "$redis_port" && fail "port $redis_port is taken; choose another: make run REDIS_PORT=6380"
-answers "$host" "$http_port" && fail "address $addr is taken; choose another: make run ADDR=:8081"
+answers "$host" "$http_port" && fail "address $addr is taken; choose another: make run ADDR=127.0.0.1:8081"
 
 tests/packages.sh
 cargo build --release --package rl-module --package rl-server

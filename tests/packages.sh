@@ -45,13 +45,24 @@ if [ "$(id -u)" -ne 0 ]; then
   as_root=(sudo)
 fi
 
+# Runs as root. Debian starts a redis-server of its own when it installs one, on the very port that ours is to have, and an nginx:
+# the policy forbids that for as long as this shell or an apt-get that it started lives, which hold the lock. Whatever a kill
+# leaves behind forbids nothing, and the next run removes it.
+# shellcheck disable=SC2317  # called below, by its text
+install() {
+  policy=/usr/sbin/policy-rc.d
+  mark='# Made by tests/packages.sh of redis-rl: no service starts while it installs packages.'
+  if [ ! -s "$policy" ] || grep -qF "$mark" "$policy"; then
+    # Open for reading only, or it could not be run. Another run may remove it meanwhile.
+    until { : >>"$policy" || exit 1; } && exec 9<"$policy" && flock 9 && [ "$policy" -ef /proc/self/fd/9 ]; do :; done
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM  # after apt-get has ended
+    printf '#!/bin/sh\n%s\nflock --nonblock "$0" true && exit 0\nexit 101\n' "$mark" >"$policy"
+    chmod 755 "$policy"
+  fi
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
 echo "installing ${missing[*]}"
-# Debian starts a redis-server of its own when it installs one, on the very port that ours is to have, and an nginx.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-  trap '"${as_root[@]}" rm -f "$policy"' EXIT
-  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
-  "${as_root[@]}" chmod 755 "$policy"
-fi
-"${as_root[@]}" apt-get update -qq
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+"${as_root[@]}" bash -euo pipefail -c "$(declare -f install); install \"\$@\"" install "${missing[@]}"

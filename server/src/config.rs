@@ -5,6 +5,7 @@ mod caller;
 mod operating;
 mod policy;
 mod redis;
+mod secrets;
 mod serving;
 mod shaping;
 mod spelling;
@@ -13,7 +14,8 @@ pub(crate) mod values;
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 pub use self::answers::AnswerFlags;
 pub use self::caller::CallerFlags;
@@ -67,12 +69,18 @@ impl Config {
     }
 
     fn from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let config = Self::try_parse_from(spelling::in_claps(&Self::command(), words))?;
-        // Not by clap, whose error would repeat the address with the password in it.
-        if let Err(reason) = config.redis.address() {
-            let error = format!("invalid value for '--redis <ADDRESS>': {reason}\n");
-            return Err(Self::command().error(ErrorKind::ValueValidation, error));
-        }
+        let mut command = Self::command();
+        let words = spelling::in_claps(&command, words);
+        // Not by clap, whose errors would repeat the password.
+        let fault =
+            |reason| Self::command().error(ErrorKind::ValueValidation, format!("{reason}\n"));
+        secrets::check(&command, &words).map_err(fault)?;
+        let matches = command.try_get_matches_from_mut(words)?;
+        let mut config =
+            Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        let source = matches.value_source("address");
+        config.redis.on_command_line = source == Some(ValueSource::CommandLine);
+        config.redis.read().map_err(fault)?;
         Ok(config)
     }
 }

@@ -143,6 +143,20 @@ fn readme_s_nginx_gives_a_known_key_its_own_bucket_and_policy() {
     assert_eq!(site.get("127.0.0.9", &[key]).status, 200);
 }
 
+/// nginx accepts larger heads than rl-server does.
+#[test]
+fn readme_s_nginx_limits_requests_with_large_heads_too() {
+    let site = Site::start(&["-rate", "1/1000d", "-burst", "3"]);
+    let field = |n: usize| format!("X-Field-{n}: {}", "x".repeat(4500));
+    let large: Vec<String> = (0..4).map(field).collect();
+    let many: Vec<String> = (0..120).map(|n| format!("X-Field-{n}: x")).collect();
+    let statuses = [&large, &many, &vec![], &large, &many].map(|head| {
+        let lines: Vec<&str> = head.iter().map(String::as_str).collect();
+        site.get("127.0.0.9", &lines).status
+    });
+    assert_eq!(statuses, [200, 200, 200, 429, 429]);
+}
+
 #[test]
 fn readme_s_nginx_says_500_when_nobody_can_decide() {
     let mut site = Site::start(&[]);

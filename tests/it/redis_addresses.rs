@@ -2,9 +2,11 @@ use std::process::Command;
 
 use redis::Value;
 use rl_tests::{
-    By, Certificate, Cluster, HttpServer, Load, Port, Redis, RedisServer, Sentinels, callers,
-    document, eventually, program,
+    By, Certificate, Cluster, HttpServer, Load, Port, Redis, RedisServer, Sentinels, artifacts,
+    callers, document, eventually, program,
 };
+
+use crate::redis_password::PasswordFile;
 
 /// No failover happens by itself.
 const NEVER_MS: u32 = 60_000;
@@ -12,7 +14,7 @@ const NEVER_MS: u32 = 60_000;
 const KEY: &str = "rl:token:127.0.0.1";
 
 /// The user of server/README.md, with the rights documented there and no others, and `more` of those that it names.
-fn let_in(redis: &mut Redis, more: &[&str]) {
+pub(crate) fn let_in(redis: &mut Redis, more: &[&str]) {
     let readme = document("server/README.md");
     let line = readme
         .lines()
@@ -28,7 +30,7 @@ fn let_in(redis: &mut Redis, more: &[&str]) {
 }
 
 /// That user's name and password in an address.
-const USER: &str = "rl-server:a-password";
+pub(crate) const USER: &str = "rl-server:a-password";
 
 fn assert_nothing_refused(redis: &mut Redis) {
     let log: Vec<Value> = redis.line("ACL LOG");
@@ -37,7 +39,12 @@ fn assert_nothing_refused(redis: &mut Redis) {
 
 /// Asks at `address`, and finds the bucket in this database.
 fn assert_used(redis: &RedisServer, database: u8, address: &str) {
-    let http = HttpServer::start(&["-redis", address]);
+    assert_used_by(redis, database, address, &[]);
+}
+
+/// Likewise, with more flags.
+pub(crate) fn assert_used_by(redis: &RedisServer, database: u8, address: &str, flags: &[&str]) {
+    let http = HttpServer::start(&[&["-redis", address], flags].concat());
     assert_eq!(http.get("/token").status, 200, "{address}");
     assert_eq!(http.get("/leaky").status, 200, "{address}");
     let mut connection = redis.connect();
@@ -75,7 +82,12 @@ fn one_server_in_every_spelling() {
 
 /// Waits for a 503 that says so.
 fn assert_refused(address: &str, error: &str) {
-    let http = HttpServer::start_alone(&["-redis", address]);
+    assert_refused_by(address, &[], error);
+}
+
+/// Likewise, with more flags.
+pub(crate) fn assert_refused_by(address: &str, flags: &[&str], error: &str) {
+    let http = HttpServer::start_alone(&[&["-redis", address], flags].concat());
     eventually(error, || {
         http.get("/token").body.contains(error).then_some(())
     });
@@ -227,6 +239,9 @@ fn the_primary_that_sentinels_name() {
         0,
         &format!("redis-sentinel://{USER}@127.0.0.1:{a}/rl"),
     );
+    let file = PasswordFile::new("a-password\n");
+    let address = format!("redis-sentinel://rl-server@127.0.0.1:{a}/rl");
+    assert_used_by(primary, 0, &address, &file.flags());
 }
 
 #[test]
@@ -236,7 +251,7 @@ fn a_wrong_address_is_an_error_at_the_start() {
         ("redis-sentinel://a,b", "the name of the primary is missing"),
         ("http://a", "expected host:port"),
     ] {
-        let output = Command::new(&rl_tests::artifacts().server)
+        let output = Command::new(&artifacts().server)
             .args(["-redis", address])
             .output()
             .expect("it runs");

@@ -204,7 +204,7 @@ fn one_call(redis: &mut Redis, i: u64) {
 }
 
 /// All slow keys are the same to the byte and the deadline, and the fast ones are gone from both.
-fn assert_equal(here: &mut Redis, there: &mut Redis) {
+pub(crate) fn assert_equal(here: &mut Redis, there: &mut Redis) {
     eventually("the fast keys to expire", || {
         here.line::<Vec<String>>("KEYS fast*")
             .is_empty()

@@ -1,5 +1,6 @@
 //! A wall clock of a server's own, by libfaketime.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -42,25 +43,36 @@ impl FakedClock {
             );
             return None;
         }
+        Some(Self::of_rl_server(offset_us))
+    }
+
+    /// One for rl-server, whichever Redis is under test.
+    ///
+    /// # Panics
+    ///
+    /// If there is no libfaketime.
+    #[must_use]
+    pub fn of_rl_server(offset_us: i64) -> Self {
         let mut clock = Self {
             dir: tempfile::tempdir().expect("a directory for the clock"),
             offset_us: 0,
         };
         clock.set(-now_us());
         assert_eq!(
-            clock.shown_by_date(),
+            clock.year(),
             "1970",
             "tests/packages.sh installs libfaketime"
         );
         clock.set(offset_us);
-        Some(clock)
+        clock
     }
 
     fn file(&self) -> PathBuf {
         self.dir.path().join("offset")
     }
 
-    fn environment(&self) -> [(String, String); 4] {
+    /// What a process needs that is to have this clock.
+    pub(crate) fn environment(&self) -> [(String, String); 4] {
         let file = self.file().display().to_string();
         [
             ("LD_PRELOAD", LIBRARY),
@@ -71,7 +83,13 @@ impl FakedClock {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
     }
 
-    fn shown_by_date(&self) -> String {
+    /// The year that `date` shows by this clock, in UTC.
+    ///
+    /// # Panics
+    ///
+    /// If there is no `date`.
+    #[must_use]
+    pub fn year(&self) -> String {
         let output = Command::new("date")
             .args(["--utc", "+%Y"])
             .envs(self.environment())
@@ -157,7 +175,10 @@ fn shared_jemalloc() -> Option<String> {
 /// A process that is killed would leave it behind, for the next of its number to stumble over. It has it open already.
 fn forget_shared_memory(server: &RedisServer) {
     let pid = server.connect().info("server", "process_id");
-    let pid = pid.expect("its number");
+    forget_shared_memory_of(pid.expect("its number"));
+}
+
+pub(crate) fn forget_shared_memory_of(pid: impl Display) {
     for name in ["faketime_shm_", "sem.faketime_sem_"] {
         let _ = std::fs::remove_file(Path::new("/dev/shm").join(format!("{name}{pid}")));
     }

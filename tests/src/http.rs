@@ -10,8 +10,9 @@ use std::thread;
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
 
+use crate::faked_clock::forget_shared_memory_of;
 use crate::process::Process;
-use crate::{PATIENCE, artifacts};
+use crate::{FakedClock, PATIENCE, artifacts};
 
 /// A running rl-server.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl HttpServer {
     /// As [`HttpServer::start`] with this `-addr`, which should have port 0: the port is read from its log.
     #[must_use]
     pub fn start_at(addr: &str, flags: &[&str]) -> Self {
-        let server = Self::launch(addr, flags);
+        let server = Self::launch(addr, flags, &[]);
         server.wait_for_log("connected to Redis");
         server
     }
@@ -40,14 +41,23 @@ impl HttpServer {
     /// Starts it while there is no Redis.
     #[must_use]
     pub fn start_alone(flags: &[&str]) -> Self {
-        Self::launch("127.0.0.1:0", flags)
+        Self::launch("127.0.0.1:0", flags, &[])
+    }
+
+    /// As [`HttpServer::start_alone`], with this wall clock.
+    #[must_use]
+    pub fn start_by(clock: &FakedClock, flags: &[&str]) -> Self {
+        let server = Self::launch("127.0.0.1:0", flags, &clock.environment());
+        forget_shared_memory_of(server.id());
+        server
     }
 
     /// Its deadline is one that no busy machine misses, unless the flags say another.
-    fn launch(addr: &str, flags: &[&str]) -> Self {
+    fn launch(addr: &str, flags: &[&str], environment: &[(String, String)]) -> Self {
         let mut child = Command::new(&artifacts().server)
             .args(["-addr", addr, "-deadline", "600s"])
             .args(flags)
+            .envs(environment.iter().cloned())
             .stderr(Stdio::piped())
             .spawn()
             .expect("rl-server was built");

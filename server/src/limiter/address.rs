@@ -92,6 +92,39 @@ impl RedisAddress {
             Some(Many::Sentinels) => sentinels(&one, rest, authorities),
         }
     }
+
+    /// Whether it holds a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        let servers = match self {
+            Self::One(server) => std::slice::from_ref(server),
+            Self::Cluster(servers) => servers,
+            Self::Sentinels { sentinels, .. } => sentinels,
+        };
+        let mut logins = servers.iter().map(ConnectionInfo::redis_settings);
+        logins.any(|login| login.password().is_some())
+    }
+
+    /// The same with this password, as it is: nothing in it is percent-decoded.
+    ///
+    /// # Errors
+    ///
+    /// If it holds a password already.
+    pub fn with_password(mut self, password: &str) -> Result<Self, String> {
+        if self.has_password() {
+            return Err("-redis holds a password too; leave one of the two out".to_owned());
+        }
+        let servers = match &mut self {
+            Self::One(server) => std::slice::from_mut(server),
+            Self::Cluster(servers) => servers,
+            Self::Sentinels { sentinels, .. } => sentinels,
+        };
+        for server in servers {
+            let login = server.redis_settings().clone().set_password(password);
+            *server = server.clone().set_redis_settings(login);
+        }
+        Ok(self)
+    }
 }
 
 impl fmt::Display for RedisAddress {

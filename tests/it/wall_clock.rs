@@ -1,0 +1,112 @@
+//! rl-server's wall clock is set while it serves. Its deadlines and waits are those of the clock that nobody sets.
+
+use std::thread;
+
+use rl_tests::{FakedClock, HttpServer, Port, Redis, RedisServer, eventually, get};
+
+const YEAR_US: i64 = 366 * 24 * 3600 * 1_000_000;
+
+/// Years ahead of the machine's clock, or behind it.
+const STEPS: [i64; 4] = [2, -3, 5, -7];
+
+/// One call passes, and no token comes back while a test runs.
+const POLICY: [&str; 6] = ["-rate", "1/1000d", "-burst", "1", "-log-level", "debug"];
+
+/// Sets it, and waits until the log of the server shows that year, by decisions that are made until then.
+fn set(clock: &mut FakedClock, years: i64, http: &HttpServer, ask: impl Fn()) {
+    clock.set(years * YEAR_US);
+    let year = clock.year();
+    eventually("the server to show the clock as it was set", || {
+        ask();
+        let line = http.wait_for_log("outcome");
+        line.contains(&format!("{year}-")).then_some(())
+    });
+}
+
+fn wait_ms(http: &HttpServer, path: &str) -> i64 {
+    let denied = http.get(path);
+    assert_eq!(denied.status, 429, "{denied:?}");
+    let wait = denied.field("retry_after_ms");
+    wait.and_then(|ms| ms.parse().ok()).expect("a wait")
+}
+
+#[test]
+fn local_buckets_do_not_heed_a_wall_clock_that_is_set() {
+    let mut clock = FakedClock::of_rl_server(0);
+    let nobody = format!("127.0.0.1:{}", Port::free().number());
+    let flags = [&["-redis", &nobody, "-on-outage", "local"], &POLICY[..]].concat();
+    let http = HttpServer::start_by(&clock, &flags);
+    assert_eq!(http.get("/token").status, 200);
+    http.wait_for_log("outcome");
+    let mut last_ms = wait_ms(&http, "/token");
+    http.wait_for_log("outcome");
+    for years in STEPS {
+        set(&mut clock, years, &http, || _ = wait_ms(&http, "/token"));
+        let now_ms = wait_ms(&http, "/token");
+        http.wait_for_log("outcome");
+        assert!((1..=last_ms).contains(&now_ms), "{now_ms} after {last_ms}");
+        rl_tests::assert_about(now_ms, last_ms);
+        last_ms = now_ms;
+    }
+}
+
+/// How many calls of RL.TOKEN reached Redis.
+fn calls(redis: &mut Redis) -> u64 {
+    let stats = redis.info("commandstats", "cmdstat_rl.token");
+    let calls = stats.and_then(|stats| stats.split(['=', ',']).nth(1)?.parse().ok());
+    calls.expect("there were some")
+}
+
+/// A denial is forgotten after a second, wherever the wall clock is then.
+#[test]
+fn the_deny_cache_does_not_heed_a_wall_clock_that_is_set() {
+    let mut clock = FakedClock::of_rl_server(0);
+    let redis = RedisServer::start();
+    let (address, mut redis) = (redis.url(), redis.connect());
+    let flags = [&["-redis", &address, "-deny-cache", "9"], &POLICY[..]].concat();
+    let http = HttpServer::start_by(&clock, &flags);
+    eventually("Redis", || (http.get("/token").status == 200).then_some(()));
+    http.wait_for_log("Allowed");
+    for years in STEPS {
+        let before = calls(&mut redis);
+        set(&mut clock, years, &http, || _ = wait_ms(&http, "/token"));
+        eventually("Redis to be asked again", || {
+            wait_ms(&http, "/token");
+            http.wait_for_log("outcome");
+            (calls(&mut redis) > before).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_request_under_way_does_not_heed_a_wall_clock_that_is_set() {
+    let mut clock = FakedClock::of_rl_server(0);
+    let redis = RedisServer::start();
+    let (address, mut redis) = (redis.url(), redis.connect());
+    let http = HttpServer::start_by(&clock, &["-redis", &address, "-log-level", "debug"]);
+    http.wait_for_log("connected to Redis");
+    let mut idle = http.connect();
+    assert_eq!(get(&mut idle, "/livez").status, 200);
+    redis.value("CLIENT PAUSE 600000 WRITE");
+    thread::scope(|scope| {
+        let under_way = scope.spawn(|| http.get("/token"));
+        eventually("its call to wait in Redis", || {
+            let clients: String = redis.line("CLIENT LIST");
+            let mut clients = clients.lines();
+            let is_waiting =
+                |client: &str| client.contains("flags=b") && client.contains("cmd=rl.token");
+            clients.any(is_waiting).then_some(())
+        });
+        for years in STEPS {
+            clock.set(years * YEAR_US);
+            // Which idle connections do not heed either.
+            assert_eq!(get(&mut idle, "/livez").status, 200);
+        }
+        assert!(!under_way.is_finished());
+        redis.value("CLIENT UNPAUSE");
+        let answer = under_way.join().expect("an answer");
+        assert_eq!((answer.status, answer.field("degraded")), (200, None));
+        let line = http.wait_for_log("Allowed");
+        assert!(line.contains(&format!("{}-", clock.year())), "{line}");
+    });
+}
