@@ -1,6 +1,6 @@
 //! The words of a command, read into types that cannot hold nonsense.
 
-use rl_bucket::{Algorithm, Policy, Rate, Request, Tokens};
+use rl_bucket::{Algorithm, Capacity, Policy, Rate, Request, Tokens};
 
 use super::error::Error;
 
@@ -25,10 +25,10 @@ pub(crate) fn limit<'a>(
         Algorithm::Leaky => ("rl.leaky", "capacity"),
     };
     let rate = Rate::parse(next(&mut words)?).ok_or(Error::InvalidRate)?;
-    let capacity = at_least_one(next(&mut words)?, capacity_name, command)?;
+    let capacity = capacity(next(&mut words)?, capacity_name, command)?;
     let request = request(command, &mut words)?;
     end(words)?;
-    Ok((policy(rate, capacity)?, request))
+    Ok((Policy::new(rate, capacity), request))
 }
 
 /// Reads `[COST n]`.
@@ -65,9 +65,9 @@ pub(crate) fn multi<'a>(
             _ => return Err(Error::Syntax),
         };
         let rate = Rate::parse(next(&mut words)?).ok_or(Error::InvalidRate)?;
-        let capacity = at_least_one(next(&mut words)?, "capacity", "rl.multi")?;
+        let capacity = capacity(next(&mut words)?, "capacity", "rl.multi")?;
         let cost = tokens(next(&mut words)?)?;
-        let policy = policy(rate, capacity)?;
+        let policy = Policy::new(rate, capacity);
         limits.push(Limit {
             algorithm,
             policy,
@@ -87,9 +87,9 @@ pub(crate) fn throttle<'a>(
     let period_s = at_least_one(next(&mut words)?, "period", command)?.get();
     let quantity = words.next().map_or(Ok(Tokens::ONE), tokens)?;
     end(words)?;
-    let capacity = Tokens::new(max_burst.saturating_add(1)).ok_or(Error::OutOfRange)?;
+    let capacity = Capacity::new(max_burst.saturating_add(1)).ok_or(Error::OutOfRange)?;
     let rate = Rate::new(count.into(), u128::from(period_s).saturating_mul(1_000_000));
-    let policy = policy(rate.ok_or(Error::OutOfRange)?, capacity)?;
+    let policy = Policy::new(rate.ok_or(Error::OutOfRange)?, capacity);
     Ok((policy, Request::Cost(quantity)))
 }
 
@@ -135,9 +135,9 @@ fn at_least_one(word: &[u8], what: &'static str, command: &'static str) -> Resul
     }
 }
 
-/// A policy whose capacity has been found to be at least 1.
-fn policy(rate: Rate, capacity: Tokens) -> Result<Policy, Error> {
-    Policy::new(rate, capacity).ok_or(Error::OutOfRange)
+/// Reads a capacity. Of the numbers that `tokens` accepts, only zero is none.
+fn capacity(word: &[u8], what: &'static str, command: &'static str) -> Result<Capacity, Error> {
+    Capacity::new(tokens(word)?.get()).ok_or(Error::Zero { what, command })
 }
 
 /// Whether `word` is this option word, in any case.

@@ -73,7 +73,7 @@ fn throttle_as(command: &'static str, call: &Call) -> Result<Reply, Error> {
     let mut key = call.open_for_writing(1)?;
     let now = clock::now();
     let state = match left_by_redis_cell(&key) {
-        Some(as_new) => Some(State::until(Algorithm::Token, policy, as_new, now)),
+        Some(as_new) => Some(State::resetting_at(Algorithm::Token, policy, as_new, now)),
         None => key.state()?,
     };
     let mut bucket = Bucket::open(state, Algorithm::Token, policy, now)?;

@@ -1,6 +1,6 @@
 //! RL.MULTI: several limits, all of them charged or none.
 
-use rl_bucket::{Bucket, Member, Part, UnixMicros, decide_together};
+use rl_bucket::{BatchBucket, Bucket, Charge, UnixMicros, decide_batch};
 
 use crate::args::Limit;
 use crate::error::Error;
@@ -8,7 +8,7 @@ use crate::redis::{Call, Key};
 use crate::reply::Reply;
 use crate::{args, clock};
 
-/// How many words a part has, its key first.
+/// How many words a charge has, its key first.
 const WORDS: usize = 5;
 
 /// `RL.MULTI key TOKEN|LEAKY rate capacity cost [key TOKEN|LEAKY rate capacity cost ...]`
@@ -16,7 +16,7 @@ pub(crate) fn multi(call: &Call) -> Result<Reply, Error> {
     let limits = args::multi(call.words_after_name())?;
     let mut opened = Opened::new(call, &limits, clock::now())?;
     let mut told = Vec::with_capacity(limits.len());
-    let denied = decide_together(&mut opened.members, &opened.parts, |decision| {
+    let denied = decide_batch(&mut opened.buckets, &opened.charges, |decision| {
         told.push(decision);
     });
     opened.save()?;
@@ -24,22 +24,22 @@ pub(crate) fn multi(call: &Call) -> Result<Reply, Error> {
     Ok(Reply::Together(denied, algorithms.zip(told).collect()))
 }
 
-/// Every key, open once, with the bucket in it, and which of them each part asks.
+/// Every key, open once, with the bucket in it, and which of them each charge is for.
 struct Opened<'a> {
     keys: Vec<Key<'a>>,
-    members: Vec<Member>,
-    parts: Vec<Part>,
+    buckets: Vec<BatchBucket>,
+    charges: Vec<Charge>,
 }
 
 impl<'a> Opened<'a> {
     fn new(call: &'a Call, limits: &[Limit], now: UnixMicros) -> Result<Self, Error> {
         let mut opened = Self {
             keys: Vec::with_capacity(limits.len()),
-            members: Vec::with_capacity(limits.len()),
-            parts: limits
+            buckets: Vec::with_capacity(limits.len()),
+            charges: limits
                 .iter()
-                .map(|limit| Part {
-                    member: 0,
+                .map(|limit| Charge {
+                    bucket: 0,
                     cost: limit.cost,
                 })
                 .collect(),
@@ -53,8 +53,8 @@ impl<'a> Opened<'a> {
                 Some((same, other)) if same == name => same_policy(limit, other)?,
                 _ => opened.add(call.open_for_writing(1 + WORDS * place)?, limit, now)?,
             }
-            if let Some(part) = opened.parts.get_mut(place) {
-                part.member = opened.members.len() - 1;
+            if let Some(charge) = opened.charges.get_mut(place) {
+                charge.bucket = opened.buckets.len() - 1;
             }
             before = Some((name, limit));
         }
@@ -64,12 +64,12 @@ impl<'a> Opened<'a> {
     fn add(&mut self, mut key: Key<'a>, limit: &Limit, now: UnixMicros) -> Result<(), Error> {
         let bucket = Bucket::open(key.state()?, limit.algorithm, limit.policy, now)?;
         self.keys.push(key);
-        self.members.push(Member::new(bucket));
+        self.buckets.push(BatchBucket::new(bucket));
         Ok(())
     }
 
     fn save(&mut self) -> Result<(), Error> {
-        let changes = self.members.iter().map(Member::change);
+        let changes = self.buckets.iter().map(BatchBucket::change);
         self.keys
             .iter_mut()
             .zip(changes)

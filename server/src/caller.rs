@@ -85,7 +85,7 @@ pub(crate) fn name(algorithm: Algorithm) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use rl_bucket::Rate;
+    use rl_bucket::{Capacity, Rate};
 
     use super::*;
     use crate::client_address::ClientIpHeader;
@@ -99,7 +99,7 @@ mod tests {
             proxies,
             ipv6_prefix,
             is_trusted: false,
-            policy: Policy::new(Rate::parse(b"10").unwrap(), Tokens::ONE).unwrap(),
+            policy: Policy::new(Rate::parse(b"10").unwrap(), Capacity::new(1).unwrap()),
         };
         callers.key(Algorithm::Token, address.parse().unwrap())
     }

@@ -111,13 +111,13 @@ fn in_field(seconds: u128) -> u64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rl_bucket::Tokens;
+    use rl_bucket::{Capacity, Tokens};
 
     use super::*;
 
     fn policy(rate: &str, burst: u64) -> Policy {
         let rate = Rate::parse(rate.as_bytes()).unwrap();
-        Policy::new(rate, Tokens::new(burst).unwrap()).unwrap()
+        Policy::new(rate, Capacity::new(burst).unwrap())
     }
 
     fn of(name: &str, policy: Policy, decision: &Decision, x_ratelimit: bool) -> HeaderMap {
@@ -266,7 +266,7 @@ mod tests {
             is_allowed in any::<bool>(),
         ) {
             let rate = Rate::new(count.into(), period_us.into()).unwrap();
-            let policy = Policy::new(rate, Tokens::new(burst).unwrap()).unwrap();
+            let policy = Policy::new(rate, Capacity::new(burst).unwrap());
             let remaining = remaining % (burst + 1);
             let decision = if is_allowed { allowed(remaining, reset_after_ms) } else { denied(remaining, wait_ms) };
             let headers = of("leaky", policy, &Decision { limit: burst, ..decision }, true);

@@ -22,7 +22,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rl_bucket::{Algorithm, Decision, Policy, Rate, Tokens};
+use rl_bucket::{Algorithm, Capacity, Decision, Policy, Rate, Tokens};
 use tracing::warn;
 
 pub use self::address::RedisAddress;
@@ -72,8 +72,8 @@ impl Asked {
     fn unique_probe() -> Self {
         let random = RandomState::new().hash_one(());
         let capacity = UNIQUE_CAPACITY | (random % UNIQUE_CAPACITY);
-        let policy = Rate::new(1, 1_000_000).zip(Tokens::new(capacity));
-        let policy = policy.and_then(|(rate, capacity)| Policy::new(rate, capacity));
+        let policy = Rate::new(1, 1_000_000).zip(Capacity::new(capacity));
+        let policy = policy.map(|(rate, capacity)| Policy::new(rate, capacity));
         Self::probe(policy.expect("a rate of 1 and a capacity below 2^48"))
     }
 }

@@ -24,7 +24,7 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> io::Result<()> {
     let shutdown = Shutdown::on_signal(&config.serving)?;
-    let policy = config.policy.policy().ok_or(io::ErrorKind::InvalidInput)?;
+    let policy = config.policy.policy();
     let listener = listen(&config.serving.addr, "-addr")?;
     let watched = match config.operating.metrics_addr.as_str() {
         "" => None,

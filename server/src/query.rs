@@ -3,7 +3,7 @@
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
-use rl_bucket::{Policy, Rate, Tokens};
+use rl_bucket::{Capacity, Policy, Rate, Tokens};
 
 use crate::config::values;
 
@@ -18,7 +18,7 @@ pub(crate) struct Question {
     /// How many tokens are asked for.
     pub(crate) cost: Option<Tokens>,
     rate: Option<Rate>,
-    burst: Option<Tokens>,
+    burst: Option<Capacity>,
 }
 
 /// A query that is not asked. Nothing was spent.
@@ -79,7 +79,7 @@ impl Question {
     pub(crate) fn policy(&self, own: Policy) -> Policy {
         let rate = self.rate.unwrap_or(own.rate());
         let burst = self.burst.unwrap_or(own.capacity());
-        Policy::new(rate, burst).unwrap_or(own)
+        Policy::new(rate, burst)
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
 
     fn policy(rate: &str, burst: u64) -> Policy {
         let rate = Rate::parse(rate.as_bytes()).unwrap();
-        Policy::new(rate, Tokens::new(burst).unwrap()).unwrap()
+        Policy::new(rate, Capacity::new(burst).unwrap())
     }
 
     #[test]

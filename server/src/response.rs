@@ -65,7 +65,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use axum::body::to_bytes;
-    use rl_bucket::{Algorithm, Policy, Rate, Tokens};
+    use rl_bucket::{Algorithm, Capacity, Policy, Rate, Tokens};
 
     use super::*;
 
@@ -74,7 +74,7 @@ mod tests {
         let asked = Asked {
             algorithm: Algorithm::Token,
             key: String::new(),
-            policy: Policy::new(Rate::parse(b"10").unwrap(), Tokens::ONE).unwrap(),
+            policy: Policy::new(Rate::parse(b"10").unwrap(), Capacity::new(1).unwrap()),
             cost: Tokens::ONE,
         };
         let flags = AnswerFlags {

@@ -9,7 +9,9 @@
 use std::net::IpAddr;
 
 use client_address::{ClientIpHeader, Networks, Proxies};
-use rl_bucket::{Algorithm, Bucket, Change, Policy, Rate, Request, State, Tokens, UnixMicros};
+use rl_bucket::{
+    Algorithm, Bucket, Capacity, Change, Policy, Rate, Request, State, Tokens, UnixMicros,
+};
 
 #[path = "../../module/src/args.rs"]
 mod args;
@@ -47,12 +49,12 @@ pub(crate) fn state(data: &[u8]) {
             Request::Force(Tokens::MAX),
             Request::Refund(Tokens::ONE),
         ] {
-            let mut asked = bucket;
-            if let Ok(decision) = asked.decide(request) {
+            let mut bucket = bucket;
+            if let Ok(decision) = bucket.decide(request) {
                 assert!(decision.remaining <= decision.limit);
-                if let Change::Store(state) = asked.change() {
+                if let Change::Store(state) = bucket.change() {
                     assert_eq!(State::decode(&state.encode()), Some(state));
-                    assert!(i64::try_from(state.as_new_at_ms()).is_ok());
+                    assert!(i64::try_from(state.resets_at_ms()).is_ok());
                 }
             }
         }
@@ -64,7 +66,7 @@ pub(crate) fn arguments(data: &[u8]) {
     let words: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
     for algorithm in [Algorithm::Token, Algorithm::Leaky] {
         if let Ok((policy, request)) = args::limit(algorithm, words.iter().copied()) {
-            assert!(policy.capacity() > Tokens::ZERO);
+            assert!(policy.capacity().get() > 0);
             assert!(!matches!(
                 request,
                 Request::Partial(Tokens::ZERO)
@@ -101,7 +103,7 @@ pub(crate) fn calls(data: &[u8]) {
         .chunks_exact(16)
         .filter_map(|bytes| {
             let rate = Rate::new(number(&bytes[..5]).into(), number(&bytes[5..11]).into())?;
-            Policy::new(rate, Tokens::new(number(&bytes[11..16]))?)
+            Some(Policy::new(rate, Capacity::new(number(&bytes[11..16]))?))
         })
         .collect();
     if policies.is_empty() {
@@ -123,7 +125,7 @@ pub(crate) fn calls(data: &[u8]) {
             4 if n > Tokens::ZERO => Request::Refund(n),
             _ => continue,
         };
-        let expected = oracle.ask(Algorithm::Leaky, policy, request, now_us);
+        let expected = oracle.decide(Algorithm::Leaky, policy, request, now_us);
         let bucket = Bucket::open(state, Algorithm::Leaky, policy, UnixMicros::new(now_us));
         let answer = bucket.ok().and_then(|mut bucket| {
             let decision = bucket.decide(request).ok()?;

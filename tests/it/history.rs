@@ -156,8 +156,8 @@ const BUGS: [Bug; 3] = [
         name: "refill-rounded-up",
         file: "bucket/src/bucket.rs",
         change: [
-            "old.units_given_back(now.us_since(stored.updated))",
-            "old.units_given_back(now.us_since(stored.updated).next_multiple_of(1000))",
+            "old.units_refilled(now.us_since(stored.updated))",
+            "old.units_refilled(now.us_since(stored.updated).next_multiple_of(1000))",
         ],
     },
     Bug {

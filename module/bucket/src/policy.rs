@@ -1,54 +1,60 @@
-//! What a bucket may do: its rate and its capacity.
+//! A policy: how fast a bucket refills or leaks, and how much it holds.
+//!
+//! The stored form of a policy is part of [`State`](crate::State).
 
 use crate::rate::Rate;
-use crate::tokens::Tokens;
+use crate::tokens::Capacity;
 
 /// The rate and the capacity of one bucket.
 ///
-/// The capacity is the most the bucket holds, so the most that pass at once: the burst of a token bucket.
+/// The two are independent. The rate bounds the long run. The capacity bounds the short run: it is the largest cost
+/// that can ever pass at once. `10/s` with a capacity of 1 allows one request each 100 ms; with a capacity of 10 it
+/// also allows ten at the same instant, after a second without requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     rate: Rate,
-    capacity: Tokens,
+    capacity: Capacity,
 }
 
 impl Policy {
-    /// A policy, or `None` if the capacity is zero.
+    /// The policy of this rate and this capacity. Every pair is one.
     #[must_use]
-    pub fn new(rate: Rate, capacity: Tokens) -> Option<Self> {
-        (capacity > Tokens::ZERO).then_some(Self { rate, capacity })
+    pub const fn new(rate: Rate, capacity: Capacity) -> Self {
+        Self { rate, capacity }
     }
 
-    /// How fast tokens are given back.
+    /// How fast tokens are refilled, or leak.
     #[must_use]
     pub const fn rate(self) -> Rate {
         self.rate
     }
 
-    /// The most tokens the bucket holds: at least 1.
+    /// The largest number of tokens that the bucket holds.
     #[must_use]
-    pub const fn capacity(self) -> Tokens {
+    pub const fn capacity(self) -> Capacity {
         self.capacity
     }
 
-    /// The units of a full bucket.
-    pub(crate) fn full(self) -> u128 {
-        self.rate.units(self.capacity)
+    /// The capacity in units, 1 to 2^96.
+    pub(crate) fn capacity_units(self) -> u128 {
+        self.rate.units(self.capacity.into())
     }
 
-    /// The binary logarithm of a time in milliseconds that is at most an eighth of what a full bucket takes to empty, and
-    /// more than a 64th; 0 if that is less than a millisecond.
+    /// The binary logarithm of the step in which deadlines move, in milliseconds: 0 to 81.
     ///
-    /// It is that of capacity x period / (8 ms x 1000 us x count) from the logarithms of all three, and so without a division.
+    /// The step is at most an eighth, and more than a 32nd, of the time that the bucket takes from full use (empty for
+    /// a token bucket, full for a leaky one) to none. If an eighth of that is less than a millisecond, the step is 1
+    /// ms.
+    ///
+    /// That is the logarithm of capacity x period / (8 x 1000 us x count), computed from the logarithms of numerator
+    /// and denominator, since a division on every request would cost more than the precision is worth.
     pub(crate) fn deadline_step_bits(self) -> u32 {
-        let in_8_ms = 8000_u64.saturating_mul(self.rate.count());
-        let below = in_8_ms.ilog2().saturating_add(1);
-        let full = self
+        let eight_ms_units = 8000_u64.saturating_mul(self.rate.count());
+        let above_denominator = eight_ms_units.ilog2().saturating_add(1);
+        let below_numerator = self
             .capacity
-            .get()
-            .max(1)
             .ilog2()
             .saturating_add(self.rate.period_us().ilog2());
-        full.saturating_sub(below)
+        below_numerator.saturating_sub(above_denominator)
     }
 }

@@ -1,20 +1,25 @@
-//! Rates, their grammar, and the exchange between tokens, units and time.
+//! Rates: their grammar, and the conversion between tokens, units and time.
+//!
+//! A rate is an exact ratio, never a float and never rounded. Everything that depends on a rate alone is here; what
+//! depends on a capacity is in `policy.rs`, what depends on a bucket's past in `bucket.rs`. The crate's front page
+//! defines units.
 
 use core::fmt;
 use core::num::NonZero;
 
+use crate::decimal::{leading_digits, leading_number};
 use crate::quotient::{
     divide, greatest_common_divisor, greatest_common_divisor_64, rounded_down, rounded_up,
 };
-use crate::tokens::{Tokens, leading_digits, leading_number};
+use crate::tokens::Tokens;
 
 /// The largest count and the largest period, 2^48 - 1: each fills six bytes of the stored state.
 const MAX: u64 = Tokens::MAX.get();
 
-/// What a rate without a unit is per.
+/// The period of a rate that is written without one.
 const SECOND_US: u128 = 1_000_000;
 
-/// The units of a period and their microseconds.
+/// The names of the units of time and their microseconds, shortest first.
 const PERIODS: [(&str, u128); 5] = [
     ("ms", 1000),
     ("s", SECOND_US),
@@ -23,9 +28,12 @@ const PERIODS: [(&str, u128); 5] = [
     ("d", 86_400_000_000),
 ];
 
-/// Tokens per period: an exact ratio in lowest terms, never zero, never a float.
+/// Tokens per period: an exact ratio in lowest terms, more than zero.
 ///
-/// `60/m` and `1/s` are the same rate. How many tokens pass at once is the capacity's business, not the rate's.
+/// Equal ratios are equal rates: `60/m` is `1/s`, and both keep a period of one second. So `600/m` does not mean that
+/// 600 requests pass at the start of each minute; how many pass at once is the [`Capacity`](crate::Capacity).
+///
+/// The fastest rate is 2^48 - 1 tokens per microsecond, the slowest one token in 2^48 - 1 microseconds (8.9 years).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     count: NonZero<u64>,
@@ -33,9 +41,9 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `count` tokens per `period_us` microseconds, brought into lowest terms.
+    /// `count` tokens per `period_us` microseconds, reduced to lowest terms.
     ///
-    /// `None` if one of them is zero, or in lowest terms above 2^48 - 1 (a period of 8.9 years).
+    /// `None` if one of them is zero, or is above 2^48 - 1 once reduced.
     #[must_use]
     pub fn new(count: u128, period_us: u128) -> Option<Self> {
         let divisor = greatest_common_divisor(count, period_us);
@@ -47,9 +55,11 @@ impl Rate {
 
     /// Reads `<number>[/[<n>]<unit>]`, such as `10`, `0.5/s`, `600/m`, `5/30s` or `1000/1d`.
     ///
-    /// The number is decimal, more than 0 and has at most six decimals; `n` is a whole number of at least 1; units are ms,
-    /// s, m, h and d in small letters; without a unit the rate is per second. Anything else is `None`, and so is what
-    /// [`Rate::new`] cannot hold exactly: a rate is never approximated.
+    /// - `number`: decimal, more than 0, at most six decimals, no sign, no exponent, no superfluous leading zero
+    /// - `n`: a whole number, at least 1; 1 if it is left out
+    /// - `unit`: `ms`, `s`, `m` (minute), `h` or `d` (24 hours), in lower case; without a unit the rate is per second
+    ///
+    /// `None` for anything else, and for a rate that [`Rate::new`] cannot hold exactly: a rate is never approximated.
     ///
     /// ```
     /// use rl_bucket::Rate;
@@ -69,19 +79,22 @@ impl Rate {
         Self::new(number, period_us.checked_mul(scale)?)
     }
 
-    /// Tokens per period, in lowest terms: 1 to 2^48 - 1.
+    /// Tokens per period, in lowest terms: 1 to 2^48 - 1. It is also the number of units refilled in a microsecond.
     #[must_use]
     pub const fn count(self) -> u64 {
         self.count.get()
     }
 
-    /// Microseconds of a period, in lowest terms: 1 to 2^48 - 1.
+    /// Microseconds of a period, in lowest terms: 1 to 2^48 - 1. It is also the number of units in a token.
     #[must_use]
     pub const fn period_us(self) -> u64 {
         self.period_us.get()
     }
 
-    /// The rate of a pair that [`Rate::new`] would keep unchanged; `None` for any other.
+    /// The rate of a pair that is in lowest terms and in range; `None` for any other.
+    ///
+    /// The stored form has one spelling of each rate, so [`Rate::new`], which would reduce the pair, is too lenient
+    /// there.
     #[inline]
     pub(crate) fn from_lowest_terms(count: u64, period_us: u64) -> Option<Self> {
         let rate = Self {
@@ -91,29 +104,30 @@ impl Rate {
         (greatest_common_divisor_64(count, period_us) == 1).then_some(rate)
     }
 
-    /// The units of so many tokens, at most 2^96: one token is `period_us` units.
+    /// The units of `tokens`, at most 2^96. One token is `period_us` units.
     pub(crate) fn units(self, tokens: Tokens) -> u128 {
         u128::from(tokens.get()).saturating_mul(u128::from(self.period_us()))
     }
 
-    /// The whole tokens in so many units, rounded down.
+    /// The whole tokens in `units`, rounded down.
     pub(crate) fn whole_tokens(self, units: u128) -> u128 {
         rounded_down(units, self.period_us)
     }
 
-    /// The units that time gives back: `count` in each microsecond. At most 2^112.
-    pub(crate) fn units_given_back(self, elapsed_us: u64) -> u128 {
+    /// The units refilled (leaked) in `elapsed_us` microseconds, at most 2^112. One microsecond refills `count` units.
+    pub(crate) fn units_refilled(self, elapsed_us: u64) -> u128 {
         u128::from(elapsed_us).saturating_mul(u128::from(self.count()))
     }
 
-    /// Microseconds in which so many units are given back, rounded up to where they all are.
-    pub(crate) fn us_to_give_back(self, units: u128) -> u128 {
+    /// The microseconds in which `units` are refilled (leaked), rounded up: after them no unit is missing.
+    pub(crate) fn us_to_refill(self, units: u128) -> u128 {
         rounded_up(units, self.count)
     }
 
-    /// `used` units of this rate in units of `new`: as many tokens, rounded up to the new unit, against the caller.
+    /// Converts `used` units of this rate to units of `new`: the same number of tokens, rounded up, against the caller.
     ///
-    /// Whole tokens and the rest are converted apart, since their product need not fit in 128 bits.
+    /// That is `used * new.period_us / self.period_us`. The product may need 144 bits, so whole tokens and the
+    /// remainder are converted separately.
     pub(crate) fn convert(self, used: u128, new: Self) -> u128 {
         if self.period_us == new.period_us {
             return used;
@@ -122,15 +136,18 @@ impl Rate {
             NonZero::<u128>::from(self.period_us),
             u128::from(new.period_us()),
         );
-        let (tokens, rest) = (used / old, used % old);
+        let (tokens, remainder) = (used / old, used % old);
         tokens
             .saturating_mul(new)
-            .saturating_add(rest.saturating_mul(new).div_ceil(old.get()))
+            .saturating_add(remainder.saturating_mul(new).div_ceil(old.get()))
     }
 }
 
-/// Writes the rate as [`Rate::parse`] reads it: per second, minute, hour or day where that is a whole number, such as `10/s`,
-/// and per so many days, hours, minutes, seconds or milliseconds otherwise, such as `1/10d`.
+/// Writes the rate so that [`Rate::parse`] reads the same rate back.
+///
+/// It is written per second, minute, hour or day, the shortest of them that makes the number whole, such as `10/s`;
+/// otherwise per a whole number of days, hours, minutes, seconds or milliseconds, the longest that fits, such as
+/// `1/10d`. The text is not always the one that was read: `600/m` is written `10/s`.
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (count, period_us) = (u128::from(self.count()), u128::from(self.period_us()));
@@ -153,8 +170,9 @@ impl fmt::Display for Rate {
     }
 }
 
-/// The decimal number that `text` begins with, as an integer and the power of ten that it is to be divided by, and what
-/// follows it: `0.25/s` is 25, 100 and `/s`.
+/// Reads the decimal number that `text` starts with: `0.25/s` gives 25, 100 and `/s`.
+///
+/// The first two are a numerator and a power of ten, at most 10^6, as the denominator.
 #[inline]
 fn parse_number(text: &[u8]) -> Option<(u128, u128, &[u8])> {
     let (whole, rest) = leading_number(text)?;
@@ -175,7 +193,7 @@ fn parse_number(text: &[u8]) -> Option<(u128, u128, &[u8])> {
     Some((number, scale, rest))
 }
 
-/// The microseconds of `[<n>]<unit>`.
+/// The microseconds of `[<n>]<unit>`; `None` if it is something else or does not fit 128 bits.
 fn parse_period(text: &[u8]) -> Option<u128> {
     let (n, unit) = match text {
         [b'0'..=b'9', ..] => leading_number(text)?,
@@ -185,6 +203,7 @@ fn parse_period(text: &[u8]) -> Option<u128> {
     n.checked_mul(*unit_us)
 }
 
+/// A count or a period: `None` unless 1 to [`MAX`].
 fn in_range(n: u128) -> Option<NonZero<u64>> {
     NonZero::new(u64::try_from(n).ok()?).filter(|n| n.get() <= MAX)
 }

@@ -1,15 +1,22 @@
-//! Numbers of tokens, and whole numbers as clients write them.
+//! Numbers of tokens: [`Tokens`], which may be zero, and [`Capacity`], which may not.
+//!
+//! Both are whole and at most 2^48 - 1, checked when they are made, so that no later product or sum of them can
+//! overflow. Fractions of a token exist only as units, inside a bucket.
 
-/// How many tokens: a capacity, a cost, a grant. At most 2^48 - 1.
+use core::num::NonZero;
+
+use crate::decimal::leading_number;
+
+/// A whole number of tokens, 0 to 2^48 - 1: what a request costs, takes, forces or gives back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tokens(u64);
 
 impl Tokens {
     /// No token.
     pub const ZERO: Self = Self(0);
-    /// What a request costs unless it says otherwise.
+    /// One token: the cost of a request that names none.
     pub const ONE: Self = Self(1);
-    /// The largest number of tokens, 2^48 - 1: it fills six bytes of the stored state.
+    /// The largest number of tokens, 2^48 - 1. It fills the six bytes that the stored form has for it.
     pub const MAX: Self = Self(0xFFFF_FFFF_FFFF);
 
     /// `n` tokens, or `None` above [`Tokens::MAX`].
@@ -41,56 +48,58 @@ impl Tokens {
         }
     }
 
-    /// The number.
+    /// The number, 0 to 2^48 - 1.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 }
 
-/// The whole number that `text` begins with, and what follows it.
+/// The size of a bucket in tokens, 1 to 2^48 - 1: the burst of a token bucket, the capacity of a leaky one.
 ///
-/// `None` if it begins with no digit or with a leading zero, or if the number passes 128 bits.
-#[inline]
-pub(crate) fn leading_number(text: &[u8]) -> Option<(u128, &[u8])> {
-    match text {
-        [b'0', b'0'..=b'9', ..] => None,
-        _ => leading_digits(text),
-    }
-}
+/// A bucket of no capacity would deny everything for ever, so there is none: with this type a [`Policy`](crate::Policy)
+/// cannot fail to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Capacity(NonZero<u64>);
 
-/// The value of the decimal digits that `text` begins with, and what follows them.
-///
-/// `None` if there is no digit, or if the value passes 128 bits. As long as it fits 64 bits it is summed up in them, which
-/// is several times faster.
-#[inline]
-pub(crate) fn leading_digits(text: &[u8]) -> Option<(u128, &[u8])> {
-    let (mut value, mut rest) = split_digit(text)?;
-    while let Some((digit, tail)) = split_digit(rest) {
-        if value > ROOM_FOR_A_DIGIT {
-            return leading_digits_after(value, rest);
+impl Capacity {
+    /// A capacity of `n` tokens, or `None` for 0 and above [`Tokens::MAX`].
+    #[must_use]
+    pub const fn new(n: u64) -> Option<Self> {
+        match NonZero::new(n) {
+            Some(n) if n.get() <= Tokens::MAX.0 => Some(Self(n)),
+            _ => None,
         }
-        (value, rest) = (value.wrapping_mul(10).wrapping_add(digit), tail);
     }
-    Some((value.into(), rest))
+
+    /// Reads a capacity as [`Tokens::parse`] reads a number; 0 is `None` as well.
+    ///
+    /// ```
+    /// use rl_bucket::Capacity;
+    /// assert_eq!(Capacity::parse(b"20"), Capacity::new(20));
+    /// assert_eq!(Capacity::parse(b"0"), None);
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        Self::new(Tokens::parse(text)?.get())
+    }
+
+    /// The number of tokens, 1 to 2^48 - 1.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The binary logarithm, rounded down: 0 to 47.
+    pub(crate) const fn ilog2(self) -> u32 {
+        self.0.ilog2()
+    }
 }
 
-/// The largest value that fits 64 bits with any digit after it.
-const ROOM_FOR_A_DIGIT: u64 = (u64::MAX - 9) / 10;
-
-/// Goes on in 128 bits from the value of the digits so far.
-#[cold]
-fn leading_digits_after(value: u64, mut rest: &[u8]) -> Option<(u128, &[u8])> {
-    let mut value = u128::from(value);
-    while let Some((digit, tail)) = split_digit(rest) {
-        value = value.checked_mul(10)?.checked_add(digit.into())?;
-        rest = tail;
+/// A full bucket's worth of tokens.
+impl From<Capacity> for Tokens {
+    fn from(capacity: Capacity) -> Self {
+        Self(capacity.get())
     }
-    Some((value, rest))
-}
-
-fn split_digit(text: &[u8]) -> Option<(u64, &[u8])> {
-    let (byte, rest) = text.split_first()?;
-    let digit = byte.wrapping_sub(b'0');
-    (digit <= 9).then_some((digit.into(), rest))
 }

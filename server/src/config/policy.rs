@@ -1,6 +1,6 @@
 //! Flags about the limit itself.
 
-use rl_bucket::{Policy, Rate, Tokens};
+use rl_bucket::{Capacity, Policy, Rate};
 
 use super::values;
 
@@ -19,13 +19,13 @@ pub struct PolicyFlags {
 
     /// Most requests of a caller that pass at once; the capacity of /leaky
     #[arg(long, env = "RL_BURST", default_value = "20", value_parser = values::burst)]
-    pub burst: Tokens,
+    pub burst: Capacity,
 }
 
 impl PolicyFlags {
-    /// The policy, or `None` for a burst of zero, which no flag can hold.
+    /// The policy of these flags.
     #[must_use]
-    pub fn policy(&self) -> Option<Policy> {
+    pub fn policy(&self) -> Policy {
         Policy::new(self.rate, self.burst)
     }
 }

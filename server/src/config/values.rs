@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use rl_bucket::{Rate, Tokens};
+use rl_bucket::{Capacity, Rate};
 
 pub(crate) fn rate(text: &str) -> Result<Rate, &'static str> {
     Rate::parse(text.as_bytes())
         .ok_or("expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s")
 }
 
-pub(crate) fn burst(text: &str) -> Result<Tokens, &'static str> {
-    Tokens::parse(text.as_bytes())
-        .filter(|burst| *burst > Tokens::ZERO)
-        .ok_or("expected a whole number from 1 to 281474976710655")
+pub(crate) fn burst(text: &str) -> Result<Capacity, &'static str> {
+    Capacity::parse(text.as_bytes()).ok_or("expected a whole number from 1 to 281474976710655")
 }
 
 pub(super) fn deny_status(text: &str) -> Result<StatusCode, &'static str> {

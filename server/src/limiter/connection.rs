@@ -280,17 +280,17 @@ fn slot_range(range: &Value, asked: &Node) -> Option<(u16, u16, Node)> {
 
 #[cfg(test)]
 mod tests {
-    use rl_bucket::{Policy, Rate};
+    use rl_bucket::{Capacity, Policy, Rate};
 
     use super::*;
 
     fn request(algorithm: Algorithm, cost: u64) -> Asked {
-        let policy = Rate::parse(b"10").zip(Tokens::new(20));
+        let policy = Rate::parse(b"10").zip(Capacity::new(20));
         Asked {
             algorithm,
             key: "rl:token:192.0.2.1".to_owned(),
             policy: policy
-                .and_then(|(rate, capacity)| Policy::new(rate, capacity))
+                .map(|(rate, capacity)| Policy::new(rate, capacity))
                 .unwrap(),
             cost: Tokens::new(cost).unwrap(),
         }

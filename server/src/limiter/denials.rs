@@ -97,19 +97,19 @@ fn holds_for(decision: &Decision) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use rl_bucket::Rate;
+    use rl_bucket::{Capacity, Rate};
 
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
     fn asked(rate: &str, capacity: u64, cost: u64) -> Asked {
-        let policy = Rate::parse(rate.as_bytes()).zip(Tokens::new(capacity));
+        let policy = Rate::parse(rate.as_bytes()).zip(Capacity::new(capacity));
         Asked {
             algorithm: Algorithm::Token,
             key: "k".to_owned(),
             policy: policy
-                .and_then(|(rate, capacity)| Policy::new(rate, capacity))
+                .map(|(rate, capacity)| Policy::new(rate, capacity))
                 .unwrap(),
             cost: Tokens::new(cost).unwrap(),
         }

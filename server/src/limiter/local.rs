@@ -50,17 +50,17 @@ fn decide(asked: &Asked, state: &mut Option<State>, now: UnixMicros) -> Option<D
 
 #[cfg(test)]
 mod tests {
-    use rl_bucket::{Algorithm, Policy, Rate, Tokens};
+    use rl_bucket::{Algorithm, Capacity, Policy, Rate, Tokens};
 
     use super::*;
 
     fn asked(algorithm: Algorithm) -> Asked {
-        let policy = Rate::parse(b"1/s").zip(Tokens::new(3));
+        let policy = Rate::parse(b"1/s").zip(Capacity::new(3));
         Asked {
             algorithm,
             key: "k".to_owned(),
             policy: policy
-                .and_then(|(rate, capacity)| Policy::new(rate, capacity))
+                .map(|(rate, capacity)| Policy::new(rate, capacity))
                 .unwrap(),
             cost: Tokens::ONE,
         }

@@ -1,13 +1,13 @@
-//! Every sequence of up to six steps over small domains, each answer compared with the oracle's.
+//! Every sequence of up to six steps over small domains, each decision compared with the oracle's.
 
 use rl_bucket::{Algorithm, Policy, Request};
 
 use crate::oracle::Oracle;
-use crate::{Kept, NOON_US, policy, tokens};
+use crate::{START_US, StoredBucket, policy, tokens};
 
 const STEPS: usize = 6;
 
-/// All that one step may be.
+/// The choices of one step.
 struct Domain {
     policies: Vec<Policy>,
     moved_us: Vec<i64>,
@@ -15,8 +15,9 @@ struct Domain {
 }
 
 impl Domain {
-    /// Asks every possible next step of this history, and goes on from each: shared beginnings are walked once.
-    fn explore(&self, kept: Kept, oracle: &Oracle, now_us: u64, left: usize) -> u64 {
+    /// Takes every possible next step of this history and continues from each, so that shared prefixes run once.
+    /// Returns the number of whole histories.
+    fn explore(&self, bucket: StoredBucket, oracle: &Oracle, now_us: u64, left: usize) -> u64 {
         if left == 0 {
             return 1;
         }
@@ -25,11 +26,15 @@ impl Domain {
             let now_us = now_us.saturating_add_signed(*moved_us);
             for policy in &self.policies {
                 for request in &self.requests {
-                    let (mut kept, mut oracle) = (kept, oracle.clone());
-                    let expected = oracle.ask(Algorithm::Leaky, *policy, *request, now_us);
-                    let answer = kept.ask(Algorithm::Leaky, *policy, *request, now_us);
-                    assert_eq!(Some(answer), expected, "{kept:?} at {now_us}: {request:?}");
-                    histories += self.explore(kept, &oracle, now_us, left - 1);
+                    let (mut bucket, mut oracle) = (bucket, oracle.clone());
+                    let expected = oracle.decide(Algorithm::Leaky, *policy, *request, now_us);
+                    let decision = bucket.decide(Algorithm::Leaky, *policy, *request, now_us);
+                    assert_eq!(
+                        Some(decision),
+                        expected,
+                        "{bucket:?} at {now_us}: {request:?}"
+                    );
+                    histories += self.explore(bucket, &oracle, now_us, left - 1);
                 }
             }
         }
@@ -38,7 +43,7 @@ impl Domain {
 
     fn check(&self) {
         let choices = self.policies.len() * self.moved_us.len() * self.requests.len();
-        let histories = self.explore(Kept::default(), &Oracle::NEW, NOON_US, STEPS);
+        let histories = self.explore(StoredBucket::default(), &Oracle::NEW, START_US, STEPS);
         assert_eq!(histories, (choices as u64).pow(STEPS as u32));
     }
 }

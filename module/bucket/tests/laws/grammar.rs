@@ -1,8 +1,8 @@
-//! Rates and numbers of tokens as text: exact, or refused.
+//! Rates, capacities and numbers of tokens as text: exact, or refused.
 
 use num_bigint::BigUint;
 use proptest::prelude::*;
-use rl_bucket::{Rate, Tokens};
+use rl_bucket::{Capacity, Rate, Tokens};
 
 fn rate(text: &str) -> Option<(u64, u64)> {
     Rate::parse(text.as_bytes()).map(|rate| (rate.count(), rate.period_us()))
@@ -22,7 +22,7 @@ fn rates_are_kept_in_lowest_terms() {
 }
 
 #[test]
-fn what_cannot_be_held_exactly_is_refused() {
+fn an_inexact_rate_is_refused() {
     assert_eq!(
         rate("281474976710655/ms"),
         Some((281_474_976_710_655 / 5, 200))
@@ -44,7 +44,7 @@ fn what_cannot_be_held_exactly_is_refused() {
 }
 
 #[test]
-fn anything_ambiguous_is_refused() {
+fn ambiguous_text_is_not_a_rate() {
     let refused = [
         "",
         " ",
@@ -100,7 +100,7 @@ fn anything_ambiguous_is_refused() {
 }
 
 #[test]
-fn a_rate_is_shown_as_people_write_it() {
+fn rates_display_as_they_are_usually_written() {
     for (written, shown) in [
         ("10", "10/s"),
         ("600/m", "10/s"),
@@ -121,7 +121,7 @@ fn a_rate_is_shown_as_people_write_it() {
 }
 
 #[test]
-fn numbers_of_tokens_are_read_as_redis_reads_integers() {
+fn tokens_parse_like_redis_integers() {
     assert_eq!(Tokens::parse(b"0"), Tokens::new(0));
     assert_eq!(Tokens::parse(b"281474976710655"), Some(Tokens::MAX));
     for text in [
@@ -141,9 +141,22 @@ fn numbers_of_tokens_are_read_as_redis_reads_integers() {
     }
 }
 
+#[test]
+fn a_capacity_is_at_least_1_and_at_most_tokens_max() {
+    assert_eq!(Capacity::new(0), None);
+    assert_eq!(Capacity::new(1).map(Capacity::get), Some(1));
+    let max = Tokens::MAX.get();
+    assert_eq!(Capacity::new(max).map(Tokens::from), Some(Tokens::MAX));
+    assert_eq!(Capacity::new(max + 1), None);
+    for text in ["0", "", "-1", "+1", "01", "1.0", "281474976710656"] {
+        assert_eq!(Capacity::parse(text.as_bytes()), None, "{text:?}");
+    }
+    assert_eq!(Capacity::parse(b"281474976710655"), Capacity::new(max));
+}
+
 proptest! {
     #[test]
-    fn any_rate_that_is_read_is_the_ratio_that_was_written(
+    fn a_parsed_rate_equals_the_written_ratio(
         whole in 0..1_000_000_000_u64, decimals in "[0-9]{1,6}", n in 1..5000_u64, unit in 0..5_usize,
     ) {
         let (name, unit_us) = [("ms", 1000_u64), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000)][unit];
@@ -161,13 +174,13 @@ proptest! {
     }
 
     #[test]
-    fn what_is_shown_of_a_rate_is_read_back(policy in crate::any_policy()) {
+    fn a_displayed_rate_parses_to_itself(policy in crate::any_policy()) {
         let shown = policy.rate().to_string();
         prop_assert_eq!(Rate::parse(shown.as_bytes()), Some(policy.rate()), "{}", shown);
     }
 
     #[test]
-    fn no_text_panics(text in prop::collection::vec(prop_oneof![Just(b'/'), Just(b'.'), b'0'..=b'9', any::<u8>()], 0..40)) {
+    fn parsing_never_panics(text in prop::collection::vec(prop_oneof![Just(b'/'), Just(b'.'), b'0'..=b'9', any::<u8>()], 0..40)) {
         let _ = Rate::parse(&text);
         let _ = Tokens::parse(&text);
     }

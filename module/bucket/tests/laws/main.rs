@@ -1,34 +1,34 @@
-//! The laws of the arithmetic. Where a new test goes:
+//! The laws of the arithmetic: properties that hold for every sequence of requests. Where a new test goes:
 //!
 //! - `replay`: random sequences, every answer compared with the oracle's
 //! - `exhaustive`: every sequence of six steps over small domains, compared likewise
 //! - `windows`: what may be admitted in any span, decided from the history alone
-//! - `waiting`: what a caller is told, and what it finds when it has waited
+//! - `waiting`: the times in an answer, and what a caller finds after waiting for them
 //! - `policies`: a rate or a capacity that changes under a live bucket
 //! - `grammar`: rates and numbers of tokens as text
-//! - `stored`: the 44 bytes
-//! - `together`: several limits at once
-//! - `wire`: the order of a reply
-//! - `oracle`: the two algorithms once more, in rationals (no test)
+//! - `stored`: the 44 stored bytes
+//! - `batch`: several charges, all of them made or none
+//! - `wire`: the order of the numbers in a reply
+//! - `oracle`: a second implementation of the two algorithms, in rationals (no test)
 
+mod batch;
 mod exhaustive;
 mod grammar;
 mod oracle;
 mod policies;
 mod replay;
 mod stored;
-mod together;
 mod waiting;
 mod windows;
 mod wire;
 
 use proptest::prelude::*;
 use rl_bucket::{
-    Algorithm, Bucket, Change, Decision, Policy, Rate, Request, State, Tokens, UnixMicros,
+    Algorithm, Bucket, Capacity, Change, Decision, Policy, Rate, Request, State, Tokens, UnixMicros,
 };
 
-/// What the tests call noon: far from zero, so that clocks can go back.
-const NOON_US: u64 = 1_700_000_000_000_000;
+/// Where the clock of most tests starts: far from zero, so that it can go back.
+const START_US: u64 = 1_700_000_000_000_000;
 
 fn tokens(n: u64) -> Tokens {
     Tokens::new(n).expect("at most 2^48 - 1 tokens")
@@ -36,17 +36,17 @@ fn tokens(n: u64) -> Tokens {
 
 fn policy(count: u64, period_us: u64, capacity: u64) -> Policy {
     let rate = Rate::new(count.into(), period_us.into()).expect("a rate");
-    Policy::new(rate, tokens(capacity)).expect("a capacity")
+    Policy::new(rate, Capacity::new(capacity).expect("a capacity"))
 }
 
-/// One bucket as its key would keep it, forgotten when Redis would forget it.
+/// One bucket as Redis stores it: changed by each decision, deleted at its deadline.
 #[derive(Clone, Copy, Debug, Default)]
-struct Kept {
+struct StoredBucket {
     state: Option<State>,
 }
 
-impl Kept {
-    fn ask(
+impl StoredBucket {
+    fn decide(
         &mut self,
         algorithm: Algorithm,
         policy: Policy,
@@ -54,13 +54,13 @@ impl Kept {
         now_us: u64,
     ) -> Decision {
         let (decision, change) = self
-            .try_ask(algorithm, policy, request, now_us)
+            .try_decide(algorithm, policy, request, now_us)
             .expect("no debt that large");
         self.apply(change);
         decision
     }
 
-    fn try_ask(
+    fn try_decide(
         &self,
         algorithm: Algorithm,
         policy: Policy,
@@ -74,7 +74,7 @@ impl Kept {
     }
 
     fn take(&mut self, policy: Policy, cost: u64, now_us: u64) -> Decision {
-        self.ask(
+        self.decide(
             Algorithm::Token,
             policy,
             Request::Cost(tokens(cost)),
@@ -90,7 +90,8 @@ impl Kept {
         }
     }
 
-    /// What Redis does once its clock, in whole milliseconds, has passed the deadline. Whether it did.
+    /// Deletes the state as Redis does once its clock, in whole milliseconds, has passed the deadline. Returns
+    /// whether it did.
     fn expire(&mut self, now_us: u64) -> bool {
         let lives = |state: &State| now_us / 1000 <= state.deadline_ms();
         let gone = self.state.is_some_and(|state| !lives(&state));
@@ -99,7 +100,7 @@ impl Kept {
     }
 }
 
-/// Policies near every edge: tiny and huge counts, periods and capacities, and what people really ask for.
+/// Policies near every edge: tiny, usual and huge counts, periods and capacities.
 fn any_policy() -> impl Strategy<Value = Policy> {
     let number = prop_oneof![
         1..=5_u64,
@@ -111,7 +112,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         .prop_map(|(count, period_us, capacity)| policy(count, period_us, capacity))
 }
 
-/// Policies under which a short sequence of small steps meets every branch.
+/// Policies under which a short sequence of small steps reaches every branch.
 fn small_policy() -> impl Strategy<Value = Policy> {
     (1..=7_u64, 1..=30_000_u64, 1..=12_u64)
         .prop_map(|(count, period_us, capacity)| policy(count, period_us, capacity))

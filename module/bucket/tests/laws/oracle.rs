@@ -1,5 +1,7 @@
-//! The two algorithms once more, written from the contract and not from the code: tokens are rationals of any size, time
-//! is a plain integer, and nothing is rounded before the reply, save `used` to the new unit when the period changes.
+//! A second implementation of the two algorithms, from the documentation and not from the code.
+//!
+//! Tokens are rationals of any size and time is a plain integer. Nothing is rounded before the reply, except `used`, up
+//! to the new unit, when the period changes.
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
@@ -7,7 +9,7 @@ use rl_bucket::{Algorithm, Decision, Policy, Request, Tokens};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Oracle {
-    /// Tokens taken and not yet given back, and the policy and latest instant they were last counted at.
+    /// Tokens taken and not yet refilled, and the policy and the latest instant at which they were counted.
     bucket: Option<(BigRational, Policy, i128)>,
 }
 
@@ -27,8 +29,8 @@ fn capacity(policy: Policy) -> BigRational {
     integer(policy.capacity().get())
 }
 
-/// Milliseconds to tell for a wait in microseconds.
-fn told_ms(wait_us: &BigRational) -> u64 {
+/// A wait in microseconds as the milliseconds of an answer.
+fn ms_rounded_up(wait_us: &BigRational) -> u64 {
     let ms = (wait_us / integer(1000)).ceil().to_integer();
     ms.min(Decision::LONGEST_MS.into())
         .try_into()
@@ -38,15 +40,15 @@ fn told_ms(wait_us: &BigRational) -> u64 {
 impl Oracle {
     pub(crate) const NEW: Self = Self { bucket: None };
 
-    /// The key is gone, which it may only be once nothing is used any more.
+    /// Deletes the bucket, which is correct only after it is full (token bucket) or empty (leaky bucket) again.
     pub(crate) fn expire(&mut self, now_us: u64) {
         if let Some((used, policy, updated)) = self.bucket.take() {
-            let as_new_us = integer(updated) + used / rate(policy);
-            assert!(integer(now_us) > as_new_us, "gone at {now_us}");
+            let resets_us = integer(updated) + used / rate(policy);
+            assert!(integer(now_us) > resets_us, "gone at {now_us}");
         }
     }
 
-    /// What is used now in tokens of the new policy's unit, the instant to keep, and whether rate or clock has shifted.
+    /// The tokens used now, rounded to the new policy's unit, the instant to keep, and whether rate or clock changed.
     fn at(&self, policy: Policy, now_us: i128) -> (BigRational, i128, bool) {
         let zero = integer(0);
         let Some((used, old, updated)) = &self.bucket else {
@@ -72,8 +74,8 @@ impl Oracle {
         (used, instant, rebased || rate_changed)
     }
 
-    /// The answer to one request, or `None` if the debt would be too large.
-    pub(crate) fn ask(
+    /// The decision about one request, or `None` if the debt would be too large.
+    pub(crate) fn decide(
         &mut self,
         algorithm: Algorithm,
         policy: Policy,
@@ -81,7 +83,7 @@ impl Oracle {
         now_us: u64,
     ) -> Option<Decision> {
         let now = i128::from(now_us);
-        let (used, instant, shifted) = self.at(policy, now);
+        let (used, instant, rate_or_clock_changed) = self.at(policy, now);
         let (zero, full) = (integer(0), capacity(policy));
         let whole_left = (&full - &used).max(zero.clone()).floor();
         let (allowed, after, wanted) = match request {
@@ -103,7 +105,7 @@ impl Oracle {
         if matches!(request, Request::Force(_)) && after > integer(Tokens::MAX.get()) {
             return None;
         }
-        let changed = after != used || shifted;
+        let changed = after != used || rate_or_clock_changed;
         if changed {
             self.bucket = (after != zero).then(|| (after.clone(), policy, instant));
         }
@@ -115,7 +117,7 @@ impl Oracle {
             }
         };
         let missing = &used + integer(wanted.get()) - &full;
-        let waits_for_turn =
+        let waits_in_queue =
             algorithm == Algorithm::Leaky && allowed > 0 && !matches!(request, Request::Refund(_));
         Some(Decision {
             allowed,
@@ -127,13 +129,13 @@ impl Oracle {
                 .try_into()
                 .expect("small"),
             retry_after_ms: match allowed {
-                0 if wanted > policy.capacity() => None,
-                0 => Some(told_ms(&wait_us(missing))),
+                0 if wanted > policy.capacity().into() => None,
+                0 => Some(ms_rounded_up(&wait_us(missing))),
                 _ => Some(0),
             },
-            reset_after_ms: told_ms(&wait_us(after)),
-            delay_ms: if waits_for_turn {
-                told_ms(&wait_us(used.clone()))
+            reset_after_ms: ms_rounded_up(&wait_us(after)),
+            delay_ms: if waits_in_queue {
+                ms_rounded_up(&wait_us(used.clone()))
             } else {
                 0
             },

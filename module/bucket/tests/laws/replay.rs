@@ -1,12 +1,12 @@
-//! Random sequences: every answer is the oracle's, whatever comes before it.
+//! Random sequences: every decision equals the oracle's, whatever came before it.
 
 use proptest::prelude::*;
 use rl_bucket::{Algorithm, Policy, Request, Tokens};
 
 use crate::oracle::Oracle;
-use crate::{Kept, NOON_US, any_policy, small_policy, tokens};
+use crate::{START_US, StoredBucket, any_policy, small_policy, tokens};
 
-/// One step: how far the clock moves (back as well), which of the policies asks, and for what.
+/// One step: how far the clock moves (also back), under which of the policies, and the request.
 type Step = (i64, usize, Request);
 
 fn request(largest: u64) -> impl Strategy<Value = Request> {
@@ -24,22 +24,22 @@ fn steps(far_us: i64, largest: u64) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((moved_us, 0..3_usize, request(largest)), 1..60)
 }
 
-/// Both sides through the same steps; keys expire on both as in Redis.
+/// Takes the crate and the oracle through the same steps; buckets expire on both as in Redis.
 fn replay(
     algorithm: Algorithm,
     policies: &[Policy; 3],
     steps: &[Step],
 ) -> Result<(), TestCaseError> {
-    let (mut kept, mut oracle) = (Kept::default(), Oracle::NEW);
-    let mut now_us = NOON_US;
+    let (mut bucket, mut oracle) = (StoredBucket::default(), Oracle::NEW);
+    let mut now_us = START_US;
     for (i, (moved_us, which, request)) in steps.iter().enumerate() {
         now_us = now_us.saturating_add_signed(*moved_us);
-        if kept.expire(now_us) {
+        if bucket.expire(now_us) {
             oracle.expire(now_us);
         }
         let policy = policies[*which];
-        let expected = oracle.ask(algorithm, policy, *request, now_us);
-        let answer = kept.try_ask(algorithm, policy, *request, now_us).ok();
+        let expected = oracle.decide(algorithm, policy, *request, now_us);
+        let answer = bucket.try_decide(algorithm, policy, *request, now_us).ok();
         prop_assert_eq!(
             answer.map(|(decision, _)| decision),
             expected,
@@ -48,7 +48,7 @@ fn replay(
             request
         );
         if let Some((_, change)) = answer {
-            kept.apply(change);
+            bucket.apply(change);
         }
     }
     Ok(())
@@ -56,13 +56,13 @@ fn replay(
 
 proptest! {
     #[test]
-    fn one_policy_answers_as_the_oracle(policy in small_policy(), steps in steps(100_000, 14)) {
+    fn one_policy_matches_the_oracle(policy in small_policy(), steps in steps(100_000, 14)) {
         replay(Algorithm::Token, &[policy; 3], &steps)?;
         replay(Algorithm::Leaky, &[policy; 3], &steps)?;
     }
 
     #[test]
-    fn alternating_policies_answer_as_the_oracle(
+    fn alternating_policies_match_the_oracle(
         policies in [small_policy(), small_policy(), small_policy()],
         steps in steps(100_000, 14),
     ) {
@@ -71,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn numbers_near_their_limits_answer_as_the_oracle(
+    fn numbers_near_their_limits_match_the_oracle(
         policies in [any_policy(), any_policy(), any_policy()],
         steps in steps(i64::MAX / 64, Tokens::MAX.get()),
     ) {

@@ -1,14 +1,14 @@
-//! The 44 bytes: what is written is read back, and nothing else is read.
+//! The 44 stored bytes: what is written is read back, and nothing else is read.
 
 use proptest::prelude::*;
 use rl_bucket::{Algorithm, Bucket, OtherAlgorithm, Request, State, UnixMicros};
 
-use crate::{Kept, NOON_US, any_policy, policy, small_policy, tokens};
+use crate::{START_US, StoredBucket, any_policy, policy, small_policy, tokens};
 
 fn some_state(algorithm: Algorithm, policy: rl_bucket::Policy, cost: u64, now_us: u64) -> State {
-    let mut kept = Kept::default();
-    kept.ask(algorithm, policy, Request::Force(tokens(cost)), now_us);
-    kept.state.expect("something is used")
+    let mut bucket = StoredBucket::default();
+    bucket.decide(algorithm, policy, Request::Force(tokens(cost)), now_us);
+    bucket.state.expect("something is used")
 }
 
 #[test]
@@ -29,17 +29,17 @@ fn the_layout_is_the_documented_one() {
 }
 
 #[test]
-fn the_largest_debt_is_read_back_and_a_unit_more_is_refused() {
+fn the_largest_debt_decodes_and_a_unit_more_does_not() {
     let policy = policy(1, 1000, 5);
-    let mut kept = Kept::default();
-    kept.ask(
+    let mut bucket = StoredBucket::default();
+    bucket.decide(
         Algorithm::Token,
         policy,
         Request::Force(rl_bucket::Tokens::MAX),
-        NOON_US,
+        START_US,
     );
-    let mut bytes = kept.state.unwrap().encode();
-    assert_eq!(State::decode(&bytes), kept.state);
+    let mut bytes = bucket.state.unwrap().encode();
+    assert_eq!(State::decode(&bytes), bucket.state);
     bytes[2..18]
         .copy_from_slice(&(u128::from(rl_bucket::Tokens::MAX.get()) * 1000 + 1).to_le_bytes());
     assert_eq!(State::decode(&bytes), None);
@@ -52,16 +52,16 @@ fn the_other_algorithm_is_refused_and_named() {
         (Algorithm::Token, Algorithm::Leaky),
         (Algorithm::Leaky, Algorithm::Token),
     ] {
-        let mut kept = Kept::default();
-        kept.ask(one, policy, Request::Force(tokens(1)), NOON_US);
-        let opened = Bucket::open(kept.state, other, policy, UnixMicros::new(NOON_US));
+        let mut bucket = StoredBucket::default();
+        bucket.decide(one, policy, Request::Force(tokens(1)), START_US);
+        let opened = Bucket::open(bucket.state, other, policy, UnixMicros::new(START_US));
         assert_eq!(opened.err(), Some(OtherAlgorithm(one)));
     }
 }
 
 #[test]
 fn bytes_out_of_range_are_refused() {
-    let good = some_state(Algorithm::Token, policy(10, 1_000_000, 5), 3, NOON_US).encode();
+    let good = some_state(Algorithm::Token, policy(10, 1_000_000, 5), 3, START_US).encode();
     assert!(State::decode(&good).is_some());
     let with = |at: usize, bytes: &[u8]| {
         let mut changed = good;
@@ -80,7 +80,7 @@ fn bytes_out_of_range_are_refused() {
     assert_eq!(with(26, &[2, 0, 0, 0, 0, 0]), None, "not in lowest terms");
 }
 
-/// Bytes that often are a state: known letter and version, and small numbers.
+/// Bytes that often are a valid state: a known letter and version, and small numbers.
 fn nearly_a_state() -> impl Strategy<Value = Vec<u8>> {
     let small =
         |len: usize| prop::collection::vec(prop_oneof![4 => Just(0), 1 => any::<u8>()], len);
@@ -100,38 +100,38 @@ proptest! {
     }
 
     #[test]
-    fn decode_of_any_bytes_never_panics_and_encodes_back(bytes in prop_oneof![nearly_a_state(), prop::collection::vec(any::<u8>(), 0..60)]) {
+    fn decode_never_panics_and_inverts_encode(bytes in prop_oneof![nearly_a_state(), prop::collection::vec(any::<u8>(), 0..60)]) {
         if let Some(state) = State::decode(&bytes) {
             prop_assert_eq!(state.encode().to_vec(), bytes);
         }
     }
 
     #[test]
-    fn a_peek_answers_as_the_stored_policy_would(
+    fn a_peek_decides_under_the_stored_policy(
         policy in small_policy(), used in 1..20_u64, moved_us in -20_000..40_000_i64, cost in 0..13_u64, leaky: bool,
     ) {
         let algorithm = if leaky { Algorithm::Leaky } else { Algorithm::Token };
-        let mut kept = Kept::default();
-        kept.ask(algorithm, policy, Request::Force(tokens(used)), NOON_US);
-        let now_us = NOON_US.saturating_add_signed(moved_us);
+        let mut bucket = StoredBucket::default();
+        bucket.decide(algorithm, policy, Request::Force(tokens(used)), START_US);
+        let now_us = START_US.saturating_add_signed(moved_us);
         let request = Request::Cost(tokens(cost));
-        let mut peek = Bucket::stored(kept.state.unwrap(), UnixMicros::new(now_us));
-        let told = peek.decide(request).unwrap();
-        prop_assert_eq!(Ok((told, peek.change())), kept.try_ask(algorithm, policy, request, now_us));
+        let mut peek = Bucket::stored(bucket.state.unwrap(), UnixMicros::new(now_us));
+        let decision = peek.decide(request).unwrap();
+        prop_assert_eq!(Ok((decision, peek.change())), bucket.try_decide(algorithm, policy, request, now_us));
     }
 
-    /// The state of a live bucket with one byte changed is either refused or a bucket that answers without panic.
+    /// A stored state with one byte changed is either refused, or decides without a panic.
     #[test]
-    fn a_flipped_byte_is_refused_or_defined(policy in any_policy(), at in 0..State::LEN, flip in 1..=255_u8, now_us: u64) {
-        let mut bytes = some_state(Algorithm::Token, policy, 1, NOON_US).encode();
+    fn a_changed_byte_is_refused_or_decodes_safely(policy in any_policy(), at in 0..State::LEN, flip in 1..=255_u8, now_us: u64) {
+        let mut bytes = some_state(Algorithm::Token, policy, 1, START_US).encode();
         bytes[at] ^= flip;
         if let Some(state) = State::decode(&bytes) {
             prop_assert_eq!(state.encode(), bytes);
-            let _ = state.as_new_at_ms();
+            let _ = state.resets_at_ms();
             for request in [Request::Cost(tokens(1)), Request::Force(rl_bucket::Tokens::MAX), Request::Refund(tokens(1))] {
-                let mut kept = Kept { state: Some(state) };
-                if let Ok((_, change)) = kept.try_ask(state.algorithm(), policy, request, now_us) {
-                    kept.apply(change);
+                let mut bucket = StoredBucket { state: Some(state) };
+                if let Ok((_, change)) = bucket.try_decide(state.algorithm(), policy, request, now_us) {
+                    bucket.apply(change);
                 }
             }
         }

@@ -1,8 +1,8 @@
-//! The order of a reply, which never changes.
+//! The order of the numbers in a reply, which never changes.
 
 use rl_bucket::Decision;
 
-const TOLD: Decision = Decision {
+const DECISION: Decision = Decision {
     allowed: 1,
     limit: 20,
     remaining: 19,
@@ -12,12 +12,12 @@ const TOLD: Decision = Decision {
 };
 
 #[test]
-fn a_decision_survives_the_wire() {
-    assert_eq!(TOLD.to_wire(), [1, 20, 19, 0, 100, 7]);
-    assert_eq!(Decision::from_wire(&TOLD.to_wire()), Some(TOLD));
+fn a_decision_round_trips_through_the_wire() {
+    assert_eq!(DECISION.to_wire(), [1, 20, 19, 0, 100, 7]);
+    assert_eq!(Decision::from_wire(&DECISION.to_wire()), Some(DECISION));
     let never = Decision {
         retry_after_ms: None,
-        ..TOLD
+        ..DECISION
     };
     assert_eq!(never.to_wire()[3], -1);
     assert_eq!(Decision::from_wire(&never.to_wire()), Some(never));
@@ -29,13 +29,13 @@ fn a_token_buckets_reply_has_no_delay() {
         Decision::from_wire(&[1, 20, 19, 0, 100]),
         Some(Decision {
             delay_ms: 0,
-            ..TOLD
+            ..DECISION
         })
     );
 }
 
 #[test]
-fn a_reply_that_is_none_is_refused() {
+fn a_malformed_reply_is_refused() {
     for reply in [
         &[][..],
         &[1, 20, 19, 0],
