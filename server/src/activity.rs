@@ -1,7 +1,7 @@
 //! What a connection is doing: the least that its time-outs need to know, and whoever makes room.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -13,6 +13,9 @@ pub(crate) struct Activity {
     has_asked: AtomicBool,
     /// When it was last answered, in microseconds from `opened`.
     quiet_since_us: AtomicU64,
+    /// When each answer was finished that has not been sent yet. HTTP/2 bounds how many there are by its streams, HTTP/1.1 has
+    /// one.
+    unsent: Mutex<Vec<Instant>>,
 }
 
 impl Activity {
@@ -22,6 +25,7 @@ impl Activity {
             in_flight: AtomicU32::new(0),
             has_asked: AtomicBool::new(false),
             quiet_since_us: AtomicU64::new(0),
+            unsent: Mutex::default(),
         }
     }
 
@@ -40,6 +44,15 @@ impl Activity {
     pub(crate) fn touch(&self) {
         let since_us = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.quiet_since_us.store(since_us, Ordering::Relaxed);
+    }
+
+    /// Since when its oldest unsent answer has been finished, or `None` if all answers are sent.
+    pub(crate) fn unsent_since(&self) -> Option<Instant> {
+        self.unsent().iter().min().copied()
+    }
+
+    fn unsent(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until it has asked nothing for so long: for the first time, or since it was answered.
@@ -67,11 +80,55 @@ impl InFlight {
         activity.has_asked.store(true, Ordering::Relaxed);
         Self(activity)
     }
+
+    /// Its answer is finished, and has to be sent.
+    pub(crate) fn answered(self, finished: Instant) -> Unsent {
+        let activity = self.0.clone();
+        activity.unsent().push(finished);
+        Unsent { activity, finished }
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.touch();
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer that is finished, but has not been written to the socket. Dropped when it has, or never will be.
+pub(crate) struct Unsent {
+    activity: Arc<Activity>,
+    finished: Instant,
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        let mut unsent = self.activity.unsent();
+        if let Some(at) = unsent.iter().position(|since| *since == self.finished) {
+            unsent.swap_remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_unsent_answer_counts_and_sent_ones_do_not() {
+        let activity = Arc::new(Activity::new());
+        let first = Instant::now();
+        let second = first + Duration::from_secs(1);
+        let finish = |at| InFlight::new(activity.clone()).answered(at);
+        let (a, b, c) = (finish(second), finish(first), finish(first));
+        assert_eq!(activity.unsent_since(), Some(first));
+        drop(b);
+        assert_eq!(activity.unsent_since(), Some(first));
+        drop(c);
+        assert_eq!(activity.unsent_since(), Some(second));
+        drop(a);
+        assert_eq!(activity.unsent_since(), None);
+        assert!(activity.quiet_since().is_some());
     }
 }

@@ -1,26 +1,33 @@
 //! One connection: HTTP/1.1 or HTTP/2, as its first bytes say, and no longer than it asks something.
 
 use std::convert::Infallible;
+use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::Request;
-use axum::response::Response;
+use axum::http::header::X_CONTENT_TYPE_OPTIONS;
+use axum::http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tracing::debug;
 
+use crate::accept::Form;
 use crate::activity::{Activity, InFlight};
 use crate::config::ServingFlags;
+use crate::delivery::Delivery;
+use crate::error::Fault;
 use crate::metrics::{Metrics, Question};
+use crate::screening;
 use crate::shutdown::Shutdown;
 
 /// The most bytes of a request's head; a longer one is answered 431.
@@ -28,6 +35,13 @@ const HEAD_BYTES: usize = 16 * 1024;
 
 /// The most bytes of bodies that HTTP/2 may send ahead. No request needs a body, so that it is HTTP/2's least.
 const BODY_BYTES: u32 = 65_535;
+
+/// Requests that one HTTP/2 connection may have at a time. Each takes memory until its answer is sent, so this bounds what a
+/// client can hold that reads nothing. It is enough for 16,000 answers a second of a millisecond each.
+const STREAMS: u32 = 16;
+
+/// The most bytes that HTTP/2 takes of one answer before they are sent.
+const SEND_BYTES: usize = 16 * 1024;
 
 /// How often a client of HTTP/2 is asked whether it is still there, and how long it may take to answer.
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -59,6 +73,8 @@ impl Http {
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PONG_WITHIN)
             .max_header_list_size(HEAD_BYTES as u32)
+            .max_concurrent_streams(STREAMS)
+            .max_send_buf_size(SEND_BYTES)
             .initial_connection_window_size(BODY_BYTES)
             .initial_stream_window_size(BODY_BYTES);
         Self {
@@ -96,6 +112,9 @@ impl Http {
             }
         };
         if let Err(error) = serving.await {
+            if is_time_out(error.as_ref()) {
+                self.metrics.connections.unread.inc();
+            }
             debug!("{peer}: {error}");
         }
     }
@@ -105,15 +124,36 @@ impl Http {
         activity: Arc<Activity>,
         peer: SocketAddr,
         mut request: Request<Incoming>,
-    ) -> Result<Response, Infallible> {
-        let _in_flight = InFlight::new(activity);
+    ) -> Result<Response<Delivery>, Infallible> {
+        let in_flight = InFlight::new(activity);
         let begun = Instant::now();
-        let of = Question::of(request.method(), request.uri().path());
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let Ok(response) = self.routes.call(request).await;
-        self.metrics
-            .requests
-            .answered(of, response.status(), begun.elapsed());
-        Ok(response)
+        let (of, mut response) = match screening::check_host(&request) {
+            Ok(()) => {
+                let of = Question::of(request.method(), request.uri().path());
+                request.extensions_mut().insert(ConnectInfo(peer));
+                let Ok(response) = self.routes.call(request).await;
+                (of, response)
+            }
+            Err(rejected) => {
+                let form = Form::of(request.uri().path(), request.headers());
+                let response = Fault::from(rejected).response(form);
+                (Question::unrouted(request.method()), response)
+            }
+        };
+        let nosniff = HeaderValue::from_static("nosniff");
+        let headers = response.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+        let finished = Instant::now();
+        let status = response.status();
+        let requests = &self.metrics.requests;
+        requests.answered(of, status, finished - begun);
+        Ok(response.map(|body| Delivery::new(body, in_flight.answered(finished))))
     }
+}
+
+/// Whether the kernel closed the connection, because its peer has read nothing for too long.
+fn is_time_out(error: &(dyn Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        || error.source().is_some_and(is_time_out)
 }

@@ -20,6 +20,16 @@ pub enum Origins {
     All,
 }
 
+impl Origins {
+    /// Whether this value of the Origin header is one of them.
+    pub(crate) fn contains(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::Listed(origins) => origins.contains(origin),
+            Self::All => true,
+        }
+    }
+}
+
 impl FromStr for Origins {
     type Err = String;
 

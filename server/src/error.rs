@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::accept::Form;
 use crate::problem::{Kind, Problem};
 use crate::query::BadQuery;
+use crate::screening::Rejected;
 use crate::shaping::Unshaped;
 
 /// Redis could not decide. It is never a denial: the caller has done nothing wrong.
@@ -66,6 +67,7 @@ pub(crate) enum Fault {
     NoSuchPath,
     NoSuchMethod,
     BadQuery(BadQuery),
+    Rejected(Rejected),
     Unavailable(Unavailable),
     Unshaped(Unshaped),
 }
@@ -73,6 +75,12 @@ pub(crate) enum Fault {
 impl From<BadQuery> for Fault {
     fn from(query: BadQuery) -> Self {
         Self::BadQuery(query)
+    }
+}
+
+impl From<Rejected> for Fault {
+    fn from(reason: Rejected) -> Self {
+        Self::Rejected(reason)
     }
 }
 
@@ -94,6 +102,7 @@ impl fmt::Display for Fault {
             Self::NoSuchPath => f.write_str("no such path: there are /token and /leaky"),
             Self::NoSuchMethod => f.write_str("no such method: there are GET and HEAD"),
             Self::BadQuery(query) => query.fmt(f),
+            Self::Rejected(reason) => reason.fmt(f),
             Self::Unavailable(reason) => reason.fmt(f),
             Self::Unshaped(reason) => reason.fmt(f),
         }
@@ -112,6 +121,7 @@ impl Fault {
             Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadQuery(_) => StatusCode::BAD_REQUEST,
+            Self::Rejected(reason) => reason.status(),
             Self::Unavailable(_) | Self::Unshaped(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -126,7 +136,9 @@ impl Fault {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
                 Kind::TemporaryReducedCapacity
             }
-            Self::NoSuchPath | Self::NoSuchMethod | Self::BadQuery(_) => Kind::Blank,
+            Self::NoSuchPath | Self::NoSuchMethod | Self::BadQuery(_) | Self::Rejected(_) => {
+                Kind::Blank
+            }
         };
         if form.is_problem {
             Problem::new(kind, status, &reason, form.path).response(status, headers)

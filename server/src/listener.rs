@@ -6,8 +6,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::serving::RESPONSE_TIMEOUT;
+
 /// Connections that may wait to be accepted; the kernel's own limit is lower on most machines.
 const BACKLOG: i32 = 4096;
+
+/// Bytes that the kernel may hold for one connection in each direction; Linux takes twice as many, for its own records. Its
+/// defaults grow to megabytes for whoever does not read. A head and an answer fit.
+const SOCKET_BUFFER: usize = 16 * 1024;
 
 /// Listens on the `host:port` of this flag, or on all addresses of both families where there is no host.
 ///
@@ -51,6 +57,10 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Accepted connections inherit these three. The time-out is for answers that the kernel holds: nothing else sees them.
+    socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+    socket.set_tcp_user_timeout(Some(RESPONSE_TIMEOUT))?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

@@ -10,11 +10,18 @@ use tracing_subscriber::{Layer, Registry, fmt, registry};
 
 use crate::config::{LogForm, LogLevel, OperatingFlags};
 
-/// Begins to log. Of the libraries no more than warnings are logged: some have a line for each frame.
+/// Begins to log.
+///
+/// Warnings of the libraries are logged at the level debug only. The one library that has any is h2, about what clients send:
+/// a client can make it write thousands of lines a second. Faults of Redis, TLS and sockets are logged by this crate.
 pub fn start_logging(flags: &OperatingFlags) {
     let level = LevelFilter::from(flags.log_level);
+    let of_libraries = match flags.log_level {
+        LogLevel::Debug => LevelFilter::WARN,
+        LogLevel::Error | LogLevel::Warn | LogLevel::Info => LevelFilter::OFF,
+    };
     let targets = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
+        .with_default(of_libraries)
         .with_target("rl_server", level);
     let lines = fmt::layer().with_writer(io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match flags.log {

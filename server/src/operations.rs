@@ -1,8 +1,10 @@
 //! What watches the server asks: does it live, is it ready, what has it counted.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -11,7 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use rl_bucket::Policy;
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::Unavailable;
@@ -19,7 +21,8 @@ use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
-/// How long what Redis said holds, so that whoever asks for our health does not load Redis with it.
+/// How long a probe of Redis and a rendering of the metrics are used again, so that requests for them cost little however many
+/// there are.
 const FRESH: Duration = Duration::from_millis(250);
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -33,8 +36,13 @@ struct Inner {
     policy: Policy,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
-    redis: Mutex<Option<(Instant, Result<(), Unavailable>)>>,
+    /// The last probe of Redis and when it began. Its sender is there while it runs.
+    probe: Mutex<Option<(Instant, watch::Receiver<Option<Probed>>)>>,
+    /// The last rendering of the metrics and when it was made.
+    rendered: Mutex<Option<(Instant, Bytes)>>,
 }
+
+type Probed = Result<(), Unavailable>;
 
 /// The body of `/livez`.
 #[derive(Serialize)]
@@ -66,7 +74,8 @@ impl Operations {
             policy,
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
-            redis: Mutex::default(),
+            probe: Mutex::default(),
+            rendered: Mutex::default(),
         }))
     }
 
@@ -86,15 +95,42 @@ impl Operations {
             .with_state(self.clone())
     }
 
-    /// Whether Redis decides, now or not long ago.
-    async fn redis(&self) -> Result<(), Unavailable> {
-        let mut last = self.0.redis.lock().await;
-        if let Some((_, redis)) = last.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
-            return redis.clone();
+    /// Whether Redis decides, by a probe that is [`FRESH`] or still running.
+    async fn redis(&self) -> Probed {
+        let mut probe = self.probe();
+        let probed = probe.wait_for(Option::is_some).await;
+        let probed = probed.ok().and_then(|probed| probed.clone());
+        probed.unwrap_or(Err(Unavailable::NoAnswer))
+    }
+
+    /// A probe is a task of its own: a client that hangs up does not end it, or each such client could begin another one.
+    fn probe(&self) -> watch::Receiver<Option<Probed>> {
+        let mut last = self.0.probe.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((begun, probe)) = last.as_ref()
+            && (begun.elapsed() < FRESH || probe.has_changed().is_ok())
+        {
+            return probe.clone();
         }
-        let redis = self.0.limiter.probe(self.0.policy).await;
-        *last = Some((Instant::now(), redis.clone()));
-        redis
+        let (done, probe) = watch::channel(None);
+        let inner = self.0.clone();
+        tokio::spawn(async move {
+            let probed = inner.limiter.probe(inner.policy).await;
+            done.send_replace(Some(probed));
+        });
+        *last = Some((Instant::now(), probe.clone()));
+        probe
+    }
+
+    /// The metrics, one copy for all who ask at a time: many clients that do not read hold no more than a few renderings.
+    fn rendered(&self, redis_is_up: bool) -> Result<Bytes, fmt::Error> {
+        let last = &self.0.rendered;
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = last.as_ref().filter(|(made, _)| made.elapsed() < FRESH) {
+            return Ok(text.clone());
+        }
+        let text = Bytes::from(self.0.metrics.text(redis_is_up)?);
+        *last = Some((Instant::now(), text.clone()));
+        Ok(text)
     }
 }
 
@@ -126,7 +162,7 @@ async fn ready(State(operations): State<Operations>) -> Response {
 
 async fn metrics(State(operations): State<Operations>) -> Response {
     let redis = operations.redis().await;
-    match operations.0.metrics.text(redis.is_ok()) {
+    match operations.rendered(redis.is_ok()) {
         Ok(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

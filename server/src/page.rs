@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::HeaderMap;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY,
-    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -23,10 +23,10 @@ const SCRIPT: &str = include_str!("../page/page.js");
 const SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                         base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What is sent for `/`.
+/// What is sent for `/`: one copy for all.
 struct Texts {
-    html: String,
-    plain: String,
+    html: Bytes,
+    plain: Bytes,
 }
 
 /// `/` and the files of its page, for a server with these flags and this policy.
@@ -63,7 +63,10 @@ impl Texts {
         if config.operating.metrics_addr.is_empty() {
             plain.push_str("GET /metrics   numbers for Prometheus\n");
         }
-        Self { html, plain }
+        Self {
+            html: html.into(),
+            plain: plain.into(),
+        }
     }
 
     fn response(&self, headers: &HeaderMap) -> Response {
@@ -82,7 +85,6 @@ fn text(media_type: &'static str, content: impl IntoResponse + Clone) -> impl In
     let headers = [
         (CONTENT_TYPE, media_type),
         (CACHE_CONTROL, "no-store"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
     ];
     (headers, content)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
 use rl_bucket::{Algorithm, Policy};
@@ -19,7 +20,7 @@ use crate::limiter::{Answer, Asked, Limiter};
 use crate::metrics::{Metrics, Outcome};
 use crate::shaping::Shaping;
 use crate::shutdown::Shutdown;
-use crate::{cors, page, response};
+use crate::{cors, page, response, screening};
 
 /// What the routes share.
 struct Shared {
@@ -28,6 +29,8 @@ struct Shared {
     answers: AnswerFlags,
     metrics: Arc<Metrics>,
     shaping: Option<Shaping>,
+    /// Whether requests of pages of other origins are refused: they could choose the bucket.
+    checks_site: bool,
 }
 
 /// `/token` and `/leaky`, limited by `limiter` with this policy, and the page at `/`. HEAD asks as GET does, and spends a token.
@@ -53,6 +56,7 @@ pub fn router(
             answers: config.answers.clone(),
             metrics: metrics.clone(),
             shaping: Shaping::new(&config.shaping, metrics.clone(), shutdown.clone()),
+            checks_site: config.caller.trust_caller,
         }));
     match cors::layer(&config.answers.cors_origins) {
         Some(cors) => router.layer(cors),
@@ -84,6 +88,15 @@ fn leaky(
     limit(shared, Algorithm::Leaky, peer.0, request)
 }
 
+impl Shared {
+    fn check_site(&self, headers: &HeaderMap) -> Result<(), Fault> {
+        if self.checks_site {
+            screening::check_site(headers, &self.answers.cors_origins)?;
+        }
+        Ok(())
+    }
+}
+
 async fn no_such_path(request: Request) -> Response {
     Fault::NoSuchPath.response(Form::of(request.uri().path(), request.headers()))
 }
@@ -103,7 +116,10 @@ fn limit(
     let form = Form::of(path(algorithm), &request.headers);
     let address = shared.callers.address(peer.ip(), &request.headers);
     let query = request.uri.query();
-    let asked = shared.callers.asked(algorithm, address, query);
+    let asked = shared.check_site(&request.headers).and_then(|()| {
+        let asked = shared.callers.asked(algorithm, address, query);
+        asked.map_err(Fault::from)
+    });
     async move {
         let answered = async {
             let asked = asked?;

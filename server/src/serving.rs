@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use axum::Router;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout_at};
 use tracing::{debug, warn};
 
 use crate::activity::Activity;
@@ -34,6 +35,12 @@ const ROOM_FOR_STRANGERS: usize = 4;
 
 /// How long a stranger may take to ask before it may be closed for another.
 const GRACE: Duration = Duration::from_millis(100);
+
+/// How long a client may take to read an answer. The time that a request waits for its answer does not count.
+pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often all connections are checked for that.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves until `shutdown`, then finishes what is in flight, until its deadline.
 pub async fn serve(
@@ -63,6 +70,7 @@ struct Connections {
     /// Those that may be closed to make room.
     open: HashMap<Id, (AbortHandle, Arc<Activity>)>,
     trouble_log: Seldom,
+    sweep: Interval,
 }
 
 impl Connections {
@@ -72,6 +80,8 @@ impl Connections {
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Self {
+        let mut sweep = interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             http: Arc::new(Http::new(routes, flags, metrics.clone())),
             metrics,
@@ -80,6 +90,7 @@ impl Connections {
             tasks: JoinSet::new(),
             open: HashMap::new(),
             trouble_log: Seldom::since(Instant::now().into()),
+            sweep,
         }
     }
 
@@ -105,6 +116,7 @@ impl Connections {
             tokio::select! {
                 accepted = listener.accept() => return accepted,
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+                _ = self.sweep.tick() => self.close_those_that_do_not_read(),
             }
         }
     }
@@ -125,6 +137,7 @@ impl Connections {
         self.close_the_longest_idle();
         tokio::select! {
             Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+            _ = self.sweep.tick() => self.close_those_that_do_not_read(),
             () = sleep(PAUSE) => {}
         }
     }
@@ -150,14 +163,28 @@ impl Connections {
             quiet.select_nth_unstable_by_key(count, |(_, since, _)| *since);
         }
         for (id, _, _) in quiet.into_iter().take(count) {
-            self.close(id);
+            self.close(id, &self.metrics.clone().connections.crowded_out);
         }
     }
 
-    fn close(&mut self, id: Id) {
+    /// Closes connections with an answer that the client has not read for [`RESPONSE_TIMEOUT`].
+    fn close_those_that_do_not_read(&mut self) {
+        let is_overdue = |activity: &Activity| {
+            let since = activity.unsent_since();
+            since.is_some_and(|since| since.elapsed() >= RESPONSE_TIMEOUT)
+        };
+        let open = self.open.iter();
+        let overdue = open.filter(|(_, (_, activity))| is_overdue(activity));
+        let overdue: Vec<Id> = overdue.map(|(id, _)| *id).collect();
+        for id in overdue {
+            self.close(id, &self.metrics.clone().connections.unread);
+        }
+    }
+
+    fn close(&mut self, id: Id, reason: &Counter) {
         if let Some((task, _)) = self.open.remove(&id) {
             task.abort();
-            self.metrics.connections.crowded_out.inc();
+            reason.inc();
         }
     }
 

@@ -28,6 +28,7 @@ fn an_allowed_request_is_answered_to_the_byte() {
             "ratelimit-policy: \"token\";q=20;w=2",
             "ratelimit: \"token\";r=19;t=2",
             "content-length: 127",
+            "x-content-type-options: nosniff",
         ]
     );
     let answer = http.get("/leaky");

@@ -15,6 +15,7 @@ mod headers; // what answers say in headers and bodies: numbers, problems, CORS
 mod history; // many callers' calls, recorded and checked by the promises alone
 mod hostile; // input that means harm, in every place
 mod http; // /token and /leaky: statuses, headers, bodies, flags, the end
+mod hung_names; // a name that is looked up and never found
 mod info; // RL.INFO
 mod keys; // types, names, expiry, watchers, transactions and scripts
 mod kill; // rl-server killed under load
@@ -22,7 +23,9 @@ mod layers; // who may depend on what, and which file may be unsafe
 mod leaks; // nothing leaked and nothing touched that is not ours, by valgrind and by the address sanitizer
 mod leaky; // RL.LEAKY likewise, and what differs
 mod listeners; // what is left out while nobody listens is missed by nobody who begins to
+mod log_flood; // lines of the log that clients cause
 mod memory; // bytes per key, a million callers, eviction, no memory left
+mod memory_http; // what clients can make the server hold, and how much `/metrics` can grow
 mod metrics; // what is counted, the board
 mod multi; // RL.MULTI: all or nothing
 mod once; // what was sent to Redis is never sent again
@@ -39,6 +42,7 @@ mod redis_addresses; // the forms of -redis, TLS, users and their rights
 mod redis_password; // where the password for Redis may stand, and where not
 mod replication; // what reaches a replica, and what does not
 mod run; // `make run`
+mod screening; // Host, pages of other origins, nosniff
 mod sentinel; // failovers by Sentinel
 mod server; // what the server tells of us: COMMAND, ACL, INFO, MODULE
 mod server_modes; // ways to run a server: diskless loads, active defragmentation, I/O threads

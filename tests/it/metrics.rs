@@ -10,8 +10,22 @@ use serde_json::Value;
 
 use crate::http::start;
 
-/// The samples of `/metrics`: each with its labels, and its value.
+/// The samples of `/metrics` as they are now: each with its labels, and its value. A rendering is used for 250 ms, and each one
+/// that was sent is counted in the next.
 fn samples(http: &HttpServer) -> Vec<(String, f64)> {
+    let sent = |samples: &[(String, f64)]| {
+        let count = r#"http_server_request_duration_seconds_count{method="GET",route="/metrics",status="200"}"#;
+        let sent = samples.iter().find(|(name, _)| name == count);
+        sent.map_or(0.0, |(_, sent)| *sent)
+    };
+    let before = sent(&rendered(http));
+    eventually("a new rendering", || {
+        Some(rendered(http)).filter(|samples| sent(samples) > before)
+    })
+}
+
+/// The samples of the last rendering.
+fn rendered(http: &HttpServer) -> Vec<(String, f64)> {
     let answer = http.get("/metrics");
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert_eq!(answer.header("content-type"), Some(openmetrics));

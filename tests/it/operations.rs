@@ -1,5 +1,6 @@
 //! What an operator sees of one process: its health and its log.
 
+use std::io::Write;
 use std::process::Command;
 use std::thread;
 use std::time::Instant;
@@ -94,13 +95,7 @@ fn to_ask_for_health_makes_no_key() {
 #[test]
 fn to_ask_for_health_loads_redis_four_times_a_second_at_most() {
     let (redis, http) = start(&[]);
-    let mut redis = redis.connect();
-    let mut calls = || {
-        let stats = redis.info("commandstats", "cmdstat_rl.token");
-        let calls = stats.and_then(|stats| stats.split(['=', ',']).nth(1)?.parse().ok());
-        calls.unwrap_or(0)
-    };
-    let (before, begun): (u128, _) = (calls(), Instant::now());
+    let (before, begun) = (calls(&redis), Instant::now());
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -112,8 +107,36 @@ fn to_ask_for_health_loads_redis_four_times_a_second_at_most() {
         }
     });
     let most = begun.elapsed().as_millis() / 250 + 1;
-    let asked = calls() - before;
+    let asked = calls(&redis) - before;
     assert!((1..=most).contains(&asked), "{asked} calls, at most {most}");
+}
+
+/// The calls of RL.TOKEN that Redis has executed.
+fn calls(redis: &RedisServer) -> u128 {
+    let stats = redis.connect().info("commandstats", "cmdstat_rl.token");
+    let calls = stats.and_then(|stats| stats.split(['=', ',']).nth(1)?.parse().ok());
+    calls.unwrap_or(0)
+}
+
+#[test]
+fn clients_that_hang_up_do_not_make_more_probes() {
+    let (redis, http) = start(&[]);
+    let (before, begun) = (calls(&redis), Instant::now());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..2000 {
+                    let mut stream = http.connect();
+                    let head = b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n";
+                    stream.write_all(head).expect("sent");
+                }
+            });
+        }
+    });
+    assert_eq!(http.get("/readyz").status, 200);
+    let most = begun.elapsed().as_millis() / 250 + 1;
+    let probes = calls(&redis) - before;
+    assert!(probes <= most, "{probes} probes, at most {most}");
 }
 
 #[test]

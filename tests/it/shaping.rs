@@ -9,33 +9,28 @@ use nix::sys::signal::Signal;
 use rl_tests::{Answer, HttpServer, eventually, send};
 
 use crate::http::start;
+use crate::metrics::value;
 
 /// One request in a thousand days: whoever has to wait waits for longer than any test.
 const SLOW: [&str; 3] = ["-shape", "-rate", "1/1000d"];
 
-/// The value of a metric that has no labels.
-fn metric(http: &HttpServer, name: &str) -> Option<u64> {
-    let body = http.get("/metrics").body;
-    let line = body
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|value| value.parse().ok())
+/// Requests that wait for their turn.
+fn waiting(http: &HttpServer) -> f64 {
+    value(http, "rl_shaping_waiting")
 }
 
-fn wait_for_waiting(http: &HttpServer, count: u64) {
-    eventually("so many to wait", || {
-        (metric(http, "rl_shaping_waiting") == Some(count)).then_some(())
-    });
+fn wait_for_waiting(http: &HttpServer, count: f64) {
+    eventually("so many to wait", || (waiting(http) == count).then_some(()));
 }
 
 /// A request that has to wait, on a connection of its own.
 fn begin_to_wait(http: &HttpServer) -> TcpStream {
-    let before = metric(http, "rl_shaping_waiting").expect("a metric");
+    let before = waiting(http);
     let mut stream = http.connect();
     stream
         .write_all(b"GET /leaky HTTP/1.1\r\nHost: test\r\n\r\n")
         .expect("sent");
-    wait_for_waiting(http, before + 1);
+    wait_for_waiting(http, before + 1.0);
     stream
 }
 
@@ -106,7 +101,7 @@ fn above_the_bound_an_allowed_request_is_refused_and_keeps_its_slot() {
     );
     let _waiting = [begin_to_wait(&http), begin_to_wait(&http)];
     assert_refused(&http.get("/leaky"), "too many requests wait for their turn");
-    assert_eq!(metric(&http, "rl_shaping_refused_total"), Some(1));
+    assert_eq!(value(&http, "rl_shaping_refused_total"), 1.0);
     assert_eq!(
         redis.connect().limit("RL.PEEK rl:leaky:127.0.0.1 COST 0")[2],
         16
@@ -120,7 +115,7 @@ fn a_client_that_hangs_up_frees_its_place_and_not_its_slot() {
     let waiting = begin_to_wait(&http);
     assert_eq!(http.get("/leaky").status, 503);
     drop(waiting);
-    wait_for_waiting(&http, 0);
+    wait_for_waiting(&http, 0.0);
     let _next = begin_to_wait(&http);
     assert_eq!(
         redis.connect().limit("RL.PEEK rl:leaky:127.0.0.1 COST 0")[2],
@@ -137,10 +132,10 @@ fn a_stream_that_is_reset_frees_its_place() {
     stream
         .write_all(&crate::serving::http2_request("/leaky"))
         .expect("sent");
-    wait_for_waiting(&http, 1);
+    wait_for_waiting(&http, 1.0);
     let reset = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8];
     stream.write_all(&reset).expect("sent");
-    wait_for_waiting(&http, 0);
+    wait_for_waiting(&http, 0.0);
     let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
     stream.write_all(&ping).expect("the connection lives");
 }

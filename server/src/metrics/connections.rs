@@ -15,6 +15,8 @@ pub(crate) struct ConnectionMetrics {
     idle: Counter,
     /// Closed, while idle, to make room for a new one.
     pub(crate) crowded_out: Counter,
+    /// Closed since the client did not read an answer in time.
+    pub(crate) unread: Counter,
 }
 
 impl ConnectionMetrics {
@@ -30,6 +32,7 @@ impl ConnectionMetrics {
             never_asked: closed("header_timeout"),
             idle: closed("idle_timeout"),
             crowded_out: closed("max_connections"),
+            unread: closed("response_timeout"),
         }
     }
 
