@@ -2,13 +2,14 @@
 
 mod answers;
 mod caller;
+mod go_flags;
 mod operating;
+mod origins;
 mod policy;
 mod redis;
 mod secrets;
 mod serving;
 mod shaping;
-mod spelling;
 pub(crate) mod values;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 pub use self::answers::AnswerFlags;
 pub use self::caller::CallerFlags;
 pub use self::operating::{LogForm, LogLevel, OperatingFlags};
+pub use self::origins::Origins;
 pub use self::policy::PolicyFlags;
 pub use self::redis::{OnOutage, RedisFlags};
 pub use self::serving::ServingFlags;
@@ -70,7 +72,7 @@ impl Config {
 
     fn from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
-        let words = spelling::in_claps(&command, words);
+        let words = go_flags::to_clap(&command, words);
         // Not by clap, whose errors would repeat the password.
         let fault =
             |reason| Self::command().error(ErrorKind::ValueValidation, format!("{reason}\n"));

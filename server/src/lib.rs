@@ -14,45 +14,30 @@
 //! The buckets are in Redis: [`Limiter`] asks it, within a deadline, and knows what to do without it. What is pure stands
 //! apart: [`Config`] from flags and environment, whose request it is, the caller's key, the response from the decision.
 
-mod accept;
-mod activity;
-mod body;
-mod caller;
 mod client_address;
 mod config;
-mod connection;
-mod cors;
-mod delivery;
-mod error;
-mod headers;
+mod connections;
+mod http;
+mod limit;
 mod limiter;
-mod listener;
+mod log_throttle;
 mod logging;
 mod metrics;
-mod operations;
-mod page;
-mod problem;
-mod query;
-mod response;
-mod routes;
-mod screening;
-mod seldom;
-mod serving;
-mod shaping;
+mod redis_address;
 mod shutdown;
+mod site;
 
 pub use client_address::{ClientIpHeader, Networks, Proxies};
 pub use config::{
-    AnswerFlags, CallerFlags, Config, LogForm, LogLevel, OnOutage, OperatingFlags, PolicyFlags,
-    RedisFlags, ServingFlags, ShapingFlags,
+    AnswerFlags, CallerFlags, Config, LogForm, LogLevel, OnOutage, OperatingFlags, Origins,
+    PolicyFlags, RedisFlags, ServingFlags, ShapingFlags,
 };
-pub use cors::Origins;
-pub use error::{Overload, Unavailable};
-pub use limiter::{Answer, Asked, Limiter, RedisAddress};
-pub use listener::listen;
+pub use connections::{listen, serve};
+pub use http::{Operations, router, site};
+pub use limit::{Answer, LimitRequest, Overload, Unavailable};
+pub use limiter::Limiter;
 pub use logging::start_logging;
 pub use metrics::Metrics;
-pub use operations::Operations;
-pub use routes::router;
-pub use serving::serve;
+pub use redis_address::RedisAddress;
 pub use shutdown::Shutdown;
+pub use site::Site;

@@ -4,105 +4,37 @@
 //! the [`breaker`] before it, on the [`io_thread`]; [`admission`] bounds the calls over it, and [`traffic`] tells a silent Redis from a long queue; a [`cluster`] has a link for each primary. What needs no Redis stands apart: [`local`] buckets
 //! and the [`denials`] that are remembered, both in a bounded [`table`].
 
-mod address;
 mod admission;
 mod breaker;
+mod client;
 mod cluster;
-mod connection;
-mod denials;
+mod deny_cache;
+mod endpoint;
 mod io_thread;
 mod link;
 mod local;
-mod place;
 mod slots;
 mod table;
 mod traffic;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rl_bucket::{Algorithm, Capacity, Decision, Policy, Rate, Tokens};
+use rl_bucket::{Decision, Policy};
 use tracing::warn;
 
-pub use self::address::RedisAddress;
+use self::client::CallError;
 use self::cluster::Cluster;
-use self::connection::Fault;
-use self::denials::Denials;
+use self::deny_cache::DenyCache;
+use self::endpoint::{Endpoint, Sentinels};
 use self::io_thread::IoThread;
 use self::link::{Calls, Link};
 use self::local::Local;
-use self::place::{Place, Sentinels};
 use crate::config::{OnOutage, RedisFlags};
-use crate::error::Unavailable;
+use crate::limit::{Answer, LimitRequest, Unavailable};
+use crate::log_throttle::LogThrottle;
 use crate::metrics::{CallMetrics, Metrics};
-use crate::seldom::Seldom;
-
-/// The key of a bucket that is never made.
-const PROBE: &str = "rl:probe";
-
-/// The least capacity of a unique probe: half of the largest, so that few policies have such a one.
-const UNIQUE_CAPACITY: u64 = 1 << 47;
-
-/// What one request asks for: so much of the bucket in this key, under this policy.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// Which kind of bucket.
-    pub algorithm: Algorithm,
-    /// Its key.
-    pub key: String,
-    /// Its policy.
-    pub policy: Policy,
-    /// How many tokens of it.
-    pub cost: Tokens,
-}
-
-impl Asked {
-    /// Asks for none of the tokens of a bucket that is never made.
-    fn probe(policy: Policy) -> Self {
-        Self {
-            algorithm: Algorithm::Token,
-            key: PROBE.to_owned(),
-            policy,
-            cost: Tokens::ZERO,
-        }
-    }
-
-    /// The same under a policy of its own, with which no other call is likely to be made, so that its reply fits no other.
-    fn unique_probe() -> Self {
-        let random = RandomState::new().hash_one(());
-        let capacity = UNIQUE_CAPACITY | (random % UNIQUE_CAPACITY);
-        let policy = Rate::new(1, 1_000_000).zip(Capacity::new(capacity));
-        let policy = policy.map(|(rate, capacity)| Policy::new(rate, capacity));
-        Self::probe(policy.expect("a rate of 1 and a capacity below 2^48"))
-    }
-}
-
-/// What it is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Redis decided.
-    Decided(Decision),
-    /// Redis could not: this process decided by itself, or, with `None`, let the request pass and counted nothing.
-    Degraded(Option<Decision>),
-}
-
-impl Answer {
-    /// The decision, if there is one.
-    #[must_use]
-    pub fn decision(&self) -> Option<&Decision> {
-        match self {
-            Self::Decided(decision) => Some(decision),
-            Self::Degraded(decision) => decision.as_ref(),
-        }
-    }
-
-    /// Whether Redis had no part in it.
-    #[must_use]
-    pub fn is_degraded(&self) -> bool {
-        matches!(self, Self::Degraded(_))
-    }
-}
+use crate::redis_address::RedisAddress;
 
 /// Decides what each caller may do.
 #[derive(Clone)]
@@ -115,9 +47,9 @@ struct Inner {
     /// How long a request waits for Redis.
     deadline: Duration,
     outage: Outage,
-    outage_log: Seldom,
-    overload_log: Seldom,
-    denials: Option<Denials>,
+    outage_log: LogThrottle,
+    overload_log: LogThrottle,
+    denials: Option<DenyCache>,
     metrics: Arc<CallMetrics>,
 }
 
@@ -153,9 +85,9 @@ impl Limiter {
             _io_thread: io_thread,
             deadline: flags.deadline,
             outage: Outage::of(flags.on_outage),
-            outage_log: Seldom::since(Instant::now()),
-            overload_log: Seldom::since(Instant::now()),
-            denials: (flags.deny_cache > 0).then(|| Denials::of(flags.deny_cache)),
+            outage_log: LogThrottle::since(Instant::now()),
+            overload_log: LogThrottle::since(Instant::now()),
+            denials: (flags.deny_cache > 0).then(|| DenyCache::of(flags.deny_cache)),
             metrics,
         })))
     }
@@ -167,7 +99,7 @@ impl Limiter {
     /// # Errors
     ///
     /// [`Unavailable`] within the deadline, whatever Redis does, if Redis does not decide and nobody else is to.
-    pub async fn ask(&self, asked: &Asked) -> Result<Answer, Unavailable> {
+    pub async fn ask(&self, asked: &LimitRequest) -> Result<Answer, Unavailable> {
         let begun = Instant::now();
         let denials = self.0.denials.as_ref();
         if let Some(denial) = denials.and_then(|denials| denials.recall(asked, begun)) {
@@ -197,7 +129,11 @@ impl Limiter {
     /// [`Unavailable`] within the deadline, whatever is to become of requests.
     pub(crate) async fn probe(&self, policy: Policy) -> Result<(), Unavailable> {
         let deadline = Instant::now() + self.0.deadline;
-        let decision = self.0.redis.ask(&Asked::probe(policy), deadline).await;
+        let decision = self
+            .0
+            .redis
+            .ask(&LimitRequest::probe(policy), deadline)
+            .await;
         match decision.map_err(Unavailable::from) {
             // An overloaded Redis decides: a load balancer that took this server away would load the others more.
             Ok(_) | Err(Unavailable::Overloaded(_)) => Ok(()),
@@ -207,7 +143,11 @@ impl Limiter {
 }
 
 impl Inner {
-    fn without_redis(&self, asked: &Asked, reason: Unavailable) -> Result<Answer, Unavailable> {
+    fn without_redis(
+        &self,
+        asked: &LimitRequest,
+        reason: Unavailable,
+    ) -> Result<Answer, Unavailable> {
         self.metrics.undecided(&reason);
         if let Unavailable::Overloaded(_) = reason {
             if self.overload_log.is_due(Instant::now()) {
@@ -225,9 +165,9 @@ impl Inner {
 impl Redis {
     fn at(address: RedisAddress, calls: Calls) -> Result<Self, String> {
         let place = match address {
-            RedisAddress::One(server) => Place::Server(server),
+            RedisAddress::One(server) => Endpoint::Server(server),
             RedisAddress::Sentinels { sentinels, name } => {
-                Place::Primary(Sentinels::new(sentinels, name))
+                Endpoint::Primary(Sentinels::new(sentinels, name))
             }
             RedisAddress::Cluster(seeds) => {
                 let cluster = Cluster::of(&seeds, calls).ok_or("a cluster without a node")?;
@@ -237,7 +177,7 @@ impl Redis {
         Ok(Self::Server(Link::to(place, calls)))
     }
 
-    async fn ask(&self, asked: &Asked, deadline: Instant) -> Result<Decision, Fault> {
+    async fn ask(&self, asked: &LimitRequest, deadline: Instant) -> Result<Decision, CallError> {
         match self {
             Self::Server(link) => link.ask(asked, deadline.into()).await,
             Self::Cluster(cluster) => cluster.ask(asked, deadline.into()).await,
@@ -263,7 +203,7 @@ impl Outage {
         }
     }
 
-    fn answer(&self, asked: &Asked, reason: Unavailable) -> Result<Answer, Unavailable> {
+    fn answer(&self, asked: &LimitRequest, reason: Unavailable) -> Result<Answer, Unavailable> {
         match self {
             Self::Deny => Err(reason),
             Self::Allow => Ok(Answer::Degraded(None)),

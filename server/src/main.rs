@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use rl_server::{
-    Config, Limiter, Metrics, Operations, Shutdown, listen, router, serve, start_logging,
+    Config, Limiter, Metrics, Operations, Shutdown, listen, router, serve, site, start_logging,
 };
 use tracing::{error, info};
 
@@ -38,15 +38,20 @@ async fn run(config: Config) -> io::Result<()> {
     let flags = &config.serving;
     match watched {
         None => {
-            let routes = routes.merge(operations.metrics());
-            serve(listener, routes, flags, &metrics, &shutdown).await;
+            let site = site(routes.merge(operations.metrics()));
+            serve(listener, site, flags, &metrics, &shutdown).await;
         }
         Some(watched) => {
             info!("metrics on {}", watched.local_addr()?);
-            let operations = operations.health().merge(operations.metrics());
             tokio::join!(
-                serve(listener, routes, flags, &metrics, &shutdown),
-                serve(watched, operations, flags, &metrics, &shutdown),
+                serve(listener, site(routes), flags, &metrics, &shutdown),
+                serve(
+                    watched,
+                    site(operations.alone()),
+                    flags,
+                    &metrics,
+                    &shutdown
+                ),
             );
         }
     }

@@ -2,49 +2,27 @@
 
 mod calls;
 mod connections;
+mod family;
 mod requests;
 mod shaping;
 
 use std::sync::Arc;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::registry::Registry;
 use rl_bucket::{Algorithm, Policy};
 
-use crate::error::Unavailable;
-use crate::limiter::Answer;
+use crate::limit::Answer;
+use crate::limit::Unavailable;
 
 pub(crate) use self::calls::{Breaker, BreakerState, CallMetrics};
 pub(crate) use self::connections::ConnectionMetrics;
-pub(crate) use self::requests::{Question, RequestMetrics};
+use self::family::{Labels, registered};
+pub(crate) use self::requests::{RequestMetrics, RouteLabels};
 pub(crate) use self::shaping::ShapingMetrics;
-
-type Labels<const N: usize> = [(&'static str, &'static str); N];
-
-/// A metric that is told under this name, to be held by whoever counts.
-fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
-    let metric = M::default();
-    registry.register(name, help, metric.clone());
-    metric
-}
-
-/// The same with a label: gives the metric of each of its values.
-fn by_label<M>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    label: &'static str,
-) -> impl Fn(&'static str) -> M + use<M>
-where
-    M: Metric + TypedMetric + Clone + Default,
-{
-    let family: Family<Labels<1>, M> = registered(registry, name, help);
-    move |value| family.get_or_create_owned(&[(label, value)])
-}
 
 /// What became of a request for a decision.
 #[derive(Clone, Copy, Debug)]

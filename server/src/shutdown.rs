@@ -11,7 +11,7 @@ use tracing::info;
 use crate::config::ServingFlags;
 
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+enum ShutdownPhase {
     Serving,
     /// Told to end, but serving still, so that nobody is refused while the news spreads.
     Draining,
@@ -21,7 +21,7 @@ enum Phase {
 
 /// How near the end is, for all who need to know.
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<Phase>);
+pub struct Shutdown(watch::Receiver<ShutdownPhase>);
 
 impl Shutdown {
     /// Begins at SIGTERM or Ctrl-C.
@@ -33,32 +33,32 @@ impl Shutdown {
         let mut terminated = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;
         let (delay, deadline) = (flags.drain_delay, flags.drain_deadline);
-        let (tell, told) = watch::channel(Phase::Serving);
+        let (tell, told) = watch::channel(ShutdownPhase::Serving);
         tokio::spawn(async move {
             tokio::select! {
                 _ = terminated.recv() => info!("SIGTERM: serving for another {delay:?}"),
                 _ = interrupted.recv() => info!("Ctrl-C: serving for another {delay:?}"),
             }
-            tell.send_replace(Phase::Draining);
+            tell.send_replace(ShutdownPhase::Draining);
             sleep(delay).await;
             info!("finishing what is in flight, for {deadline:?} at most");
-            tell.send_replace(Phase::Stopping(Instant::now() + deadline));
+            tell.send_replace(ShutdownPhase::Stopping(Instant::now() + deadline));
             tell.closed().await;
         });
         Ok(Self(told))
     }
 
     /// Whether the end has begun.
-    pub(crate) fn is_told(&self) -> bool {
-        !matches!(*self.0.borrow(), Phase::Serving)
+    pub(crate) fn is_draining(&self) -> bool {
+        !matches!(*self.0.borrow(), ShutdownPhase::Serving)
     }
 
     /// Waits until no more connections are to be accepted, and gives the instant by which the last one must have ended.
-    pub(crate) async fn stopping(&mut self) -> Instant {
-        let is_stopping = |phase: &Phase| matches!(phase, Phase::Stopping(_));
+    pub(crate) async fn stop_deadline(&mut self) -> Instant {
+        let is_stopping = |phase: &ShutdownPhase| matches!(phase, ShutdownPhase::Stopping(_));
         let phase = self.0.wait_for(is_stopping).await.map(|phase| *phase);
         match phase {
-            Ok(Phase::Stopping(deadline)) => deadline,
+            Ok(ShutdownPhase::Stopping(deadline)) => deadline,
             _ => pending().await,
         }
     }

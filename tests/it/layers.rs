@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rl_tests::project;
+use rl_tests::{Imports, project};
 
 /// The crates that `package` is built from.
 fn tree(package: &str) -> Vec<String> {
@@ -28,11 +28,6 @@ fn tree(package: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| line.split(' ').next().map(str::to_owned))
         .collect()
-}
-
-/// The sources below a directory that contain `text`.
-fn sources_with(dir: &str, text: &str) -> Vec<PathBuf> {
-    sources(dir, |source| source.contains(text))
 }
 
 /// The sources below a directory that name a crate.
@@ -91,21 +86,86 @@ fn module_and_server_meet_on_the_wire_only() {
 }
 
 #[test]
-fn one_file_is_unsafe_one_reads_the_clock_and_two_know_the_redis_client() {
-    assert_eq!(
-        sources_with("module/src", "unsafe {"),
-        [Path::new("module/src/redis.rs")]
-    );
-    assert_eq!(
-        sources_with("module/src", "SystemTime::now"),
-        [Path::new("module/src/clock.rs")]
-    );
+fn two_files_know_the_redis_client() {
     assert_eq!(
         sources_naming("server/src", "redis"),
         [
-            Path::new("server/src/limiter/address.rs"),
-            Path::new("server/src/limiter/connection.rs")
+            Path::new("server/src/limiter/client.rs"),
+            Path::new("server/src/redis_address.rs")
         ]
     );
-    assert!(sources_with("server/src", "unsafe {").is_empty());
+}
+
+/// The files and folders directly below `src`, and what each may import. A folder is a file and all files in the directory of
+/// its name.
+type Table = &'static [(&'static str, &'static [&'static str])];
+
+const BUCKET: Table = &[];
+
+const SERVER: Table = &[
+    ("limit", &[]),
+    ("client_address", &[]),
+    ("redis_address", &[]),
+    ("log_throttle", &[]),
+    ("site", &[]),
+    ("config", &["client_address", "redis_address"]),
+    ("logging", &["config"]),
+    ("shutdown", &["config"]),
+    ("metrics", &["limit"]),
+    (
+        "limiter",
+        &[
+            "config",
+            "limit",
+            "log_throttle",
+            "metrics",
+            "redis_address",
+        ],
+    ),
+    (
+        "connections",
+        &["config", "log_throttle", "metrics", "shutdown", "site"],
+    ),
+    (
+        "http",
+        &[
+            "client_address",
+            "config",
+            "limit",
+            "limiter",
+            "metrics",
+            "shutdown",
+            "site",
+        ],
+    ),
+];
+
+const CRATES: [(&str, Table); 2] = [("module/bucket/src", BUCKET), ("server/src", SERVER)];
+
+#[test]
+fn imports_form_no_circle() {
+    let circles: Vec<_> = CRATES
+        .iter()
+        .filter_map(|(src, _)| Some((src, Imports::of(&project().join(src)).circle()?)))
+        .collect();
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+/// The folder of a file.
+fn folder(file: &str) -> &str {
+    file.split('/').next().unwrap_or(file)
+}
+
+#[test]
+fn folders_import_only_what_their_table_allows() {
+    for (src, table) in CRATES.into_iter().filter(|(_, table)| !table.is_empty()) {
+        for (from, to) in Imports::of(&project().join(src)).iter() {
+            let allowed = table.iter().find(|(name, _)| *name == folder(from));
+            let (_, allowed) = allowed.unwrap_or_else(|| panic!("{src}/{from} is in no folder"));
+            assert!(
+                folder(to) == folder(from) || allowed.contains(&folder(to)),
+                "{src}: {from} must not import {to}"
+            );
+        }
+    }
 }

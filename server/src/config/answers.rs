@@ -3,8 +3,8 @@
 use axum::http::StatusCode;
 use clap::ArgAction;
 
+use super::origins::Origins;
 use super::values;
-use crate::cors::Origins;
 
 /// What a caller is told, and who may read it.
 #[derive(Clone, Debug, clap::Args)]

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use tracing::warn;
 
 use super::values;
-use crate::limiter::RedisAddress;
+use crate::redis_address::RedisAddress;
 
 /// Where Redis is, and what becomes of a request when it does not answer.
 #[derive(Clone, Debug, clap::Args)]

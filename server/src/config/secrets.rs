@@ -36,7 +36,7 @@ pub(super) fn check(command: &Command, words: &[OsString]) -> Result<(), String>
     Ok(())
 }
 
-/// Of a word in clap's spelling, in which a flag and its value are one.
+/// Of a word in clap's go_flags, in which a flag and its value are one.
 fn is_misplaced(word: &OsStr) -> bool {
     let word = word.to_string_lossy();
     let (flag, value) = match word.split_once('=') {

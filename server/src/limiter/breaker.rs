@@ -15,15 +15,15 @@
 use std::fmt;
 
 use super::traffic::MAX_TIMEOUTS;
-use crate::error::Unavailable;
-use crate::metrics::Breaker;
+use crate::limit::Unavailable;
+use crate::metrics::BreakerState;
 
 /// Refusals that have nothing to do with the call: this connection leads to a server that decides for nobody.
-const TURNS_ALL_AWAY: [&str; 4] = ["LOADING", "MASTERDOWN", "NOAUTH", "READONLY"];
+const NOT_SERVING_CODES: [&str; 4] = ["LOADING", "MASTERDOWN", "NOAUTH", "READONLY"];
 
 /// Whether Redis is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Phase<C> {
+pub(super) enum LinkState<C> {
     /// Not known: whoever asks waits, within its deadline, for the attempt that is being made.
     Connecting,
     /// Whoever asks is sent over this connection.
@@ -32,18 +32,18 @@ pub(super) enum Phase<C> {
     Gone(Unavailable),
 }
 
-impl<C> Phase<C> {
+impl<C> LinkState<C> {
     /// What that is for a breaker.
-    pub(super) fn breaker(&self) -> Breaker {
+    pub(super) fn breaker(&self) -> BreakerState {
         match self {
-            Self::Connecting => Breaker::Connecting,
-            Self::Connected(_) => Breaker::Closed,
-            Self::Gone(_) => Breaker::Open,
+            Self::Connecting => BreakerState::Connecting,
+            Self::Connected(_) => BreakerState::Closed,
+            Self::Gone(_) => BreakerState::Open,
         }
     }
 }
 
-impl<C: Clone> Phase<C> {
+impl<C: Clone> LinkState<C> {
     /// What is to be used, or why there is none. `None` while that is not known.
     pub(super) fn known(&self) -> Option<Result<C, Unavailable>> {
         match self {
@@ -56,7 +56,7 @@ impl<C: Clone> Phase<C> {
 
 /// What ends a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum DisconnectReason {
     /// It was closed, by whomever.
     Lost,
     /// Calls got no answer.
@@ -64,41 +64,43 @@ pub(super) enum End {
     /// A reply does not fit its call, so no reply on this connection can be trusted.
     Mismatched,
     /// The server decides for nobody, with this error code.
-    TurnedAway(String),
+    Rejecting(String),
 }
 
-impl fmt::Display for End {
+impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost => f.write_str("the connection is closed"),
             Self::Mismatched => f.write_str("a reply does not fit its call; connecting anew"),
             Self::Silent => write!(f, "{MAX_TIMEOUTS} calls in a row got no answer"),
-            Self::TurnedAway(code) => write!(f, "every call is refused: {code}"),
+            Self::Rejecting(code) => write!(f, "every call is refused: {code}"),
         }
     }
 }
 
-impl End {
+impl DisconnectReason {
     /// Whether a call that was refused with this error code ends the connection for all.
     pub(super) fn by(code: &str) -> Option<Self> {
-        let all = TURNS_ALL_AWAY.contains(&code);
-        all.then(|| Self::TurnedAway(code.to_owned()))
+        let all = NOT_SERVING_CODES.contains(&code);
+        all.then(|| Self::Rejecting(code.to_owned()))
     }
 
     /// What comes after the connection. One that was closed may have been idle, so that nothing is known of Redis.
-    pub(super) fn phase<C>(self) -> Phase<C> {
+    pub(super) fn phase<C>(self) -> LinkState<C> {
         match self {
-            Self::Lost | Self::Mismatched => Phase::Connecting,
-            end => Phase::Gone(end.into()),
+            Self::Lost | Self::Mismatched => LinkState::Connecting,
+            end => LinkState::Gone(end.into()),
         }
     }
 }
 
-impl From<End> for Unavailable {
-    fn from(end: End) -> Self {
+impl From<DisconnectReason> for Unavailable {
+    fn from(end: DisconnectReason) -> Self {
         match end {
-            End::Lost | End::Silent | End::Mismatched => Self::NoAnswer,
-            End::TurnedAway(code) => Self::Refused(code),
+            DisconnectReason::Lost | DisconnectReason::Silent | DisconnectReason::Mismatched => {
+                Self::NoAnswer
+            }
+            DisconnectReason::Rejecting(code) => Self::Refused(code),
         }
     }
 }
@@ -119,24 +121,30 @@ mod tests {
             "BUSY",
             "loading",
         ] {
-            assert_eq!(End::by(code), None);
+            assert_eq!(DisconnectReason::by(code), None);
         }
-        for code in TURNS_ALL_AWAY {
-            assert_eq!(End::by(code), Some(End::TurnedAway(code.to_owned())));
+        for code in NOT_SERVING_CODES {
+            assert_eq!(
+                DisconnectReason::by(code),
+                Some(DisconnectReason::Rejecting(code.to_owned()))
+            );
         }
     }
 
     #[test]
     fn nobody_waits_for_a_silent_server_or_one_that_turns_all_away_and_all_do_for_a_lost_connection()
      {
-        let phase = End::phase::<()>;
-        assert_eq!(phase(End::Silent), Phase::Gone(Unavailable::NoAnswer));
-        let readonly = End::TurnedAway("READONLY".to_owned());
+        let phase = DisconnectReason::phase::<()>;
+        assert_eq!(
+            phase(DisconnectReason::Silent),
+            LinkState::Gone(Unavailable::NoAnswer)
+        );
+        let readonly = DisconnectReason::Rejecting("READONLY".to_owned());
         assert_eq!(
             phase(readonly),
-            Phase::Gone(Unavailable::Refused("READONLY".to_owned()))
+            LinkState::Gone(Unavailable::Refused("READONLY".to_owned()))
         );
-        assert_eq!(phase(End::Lost), Phase::Connecting);
-        assert_eq!(phase(End::Mismatched), Phase::Connecting);
+        assert_eq!(phase(DisconnectReason::Lost), LinkState::Connecting);
+        assert_eq!(phase(DisconnectReason::Mismatched), LinkState::Connecting);
     }
 }

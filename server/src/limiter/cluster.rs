@@ -14,14 +14,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-use super::Asked;
-use super::address::{Server, elsewhere, node};
-use super::breaker::Phase;
-use super::connection::Fault;
+use super::breaker::LinkState;
+use super::client::CallError;
+use super::endpoint::Endpoint;
 use super::link::{Calls, Link, known};
-use super::place::Place;
-use super::slots::{Node, Slots};
-use crate::error::Unavailable;
+use super::slots::Slots;
+use crate::limit::LimitRequest;
+use crate::limit::Unavailable;
+use crate::redis_address::Node;
+use crate::redis_address::{Server, node, with_host_port};
 
 /// How often one request may be sent on. Each time costs a round trip of its deadline.
 const REDIRECTIONS: usize = 5;
@@ -45,7 +46,7 @@ type Primaries = Slots<Arc<Primary>>;
 #[derive(Debug)]
 pub(super) struct Cluster {
     nodes: Arc<Nodes>,
-    slots: watch::Receiver<Phase<Arc<Primaries>>>,
+    slots: watch::Receiver<LinkState<Arc<Primaries>>>,
     _keeper: JoinSet<()>,
 }
 
@@ -75,7 +76,7 @@ impl Cluster {
         for seed in &nodes.seeds {
             nodes.primary(seed);
         }
-        let (told, slots) = watch::channel(Phase::Connecting);
+        let (told, slots) = watch::channel(LinkState::Connecting);
         let mut _keeper = JoinSet::new();
         _keeper.spawn_on(keep(Arc::clone(&nodes), told), &nodes.calls.runtime);
         Some(Self {
@@ -86,26 +87,33 @@ impl Cluster {
     }
 
     /// Sends the request to who serves its key, and on from there as told, and waits for its decision until `deadline`.
-    pub(super) async fn ask(&self, asked: &Asked, deadline: Instant) -> Result<Decision, Fault> {
+    pub(super) async fn ask(
+        &self,
+        asked: &LimitRequest,
+        deadline: Instant,
+    ) -> Result<Decision, CallError> {
         let decision = self.follow(asked, deadline).await;
-        let is_overloaded = matches!(decision, Err(Fault::Undecided(Unavailable::Overloaded(_))));
+        let is_overloaded = matches!(
+            decision,
+            Err(CallError::Undecided(Unavailable::Overloaded(_)))
+        );
         if decision.is_err() && !is_overloaded {
             self.nodes.outdated.notify_one();
         }
         decision
     }
 
-    async fn follow(&self, asked: &Asked, deadline: Instant) -> Result<Decision, Fault> {
+    async fn follow(&self, asked: &LimitRequest, deadline: Instant) -> Result<Decision, CallError> {
         let mut primary = self.who_serves(&asked.key, deadline).await?;
         let mut reply = primary.link.ask(asked, deadline).await;
         for _ in 0..REDIRECTIONS {
             match reply {
-                Err(Fault::Moved(to)) => {
+                Err(CallError::Moved(to)) => {
                     self.nodes.outdated.notify_one();
                     primary = self.nodes.primary(&to.or_host_of(&primary.node));
                     reply = primary.link.ask(asked, deadline).await;
                 }
-                Err(Fault::Ask(to)) => {
+                Err(CallError::Ask(to)) => {
                     primary = self.nodes.primary(&to.or_host_of(&primary.node));
                     reply = primary.link.ask_importing(asked, deadline).await;
                 }
@@ -115,11 +123,11 @@ impl Cluster {
         reply
     }
 
-    async fn who_serves(&self, key: &str, deadline: Instant) -> Result<Arc<Primary>, Fault> {
+    async fn who_serves(&self, key: &str, deadline: Instant) -> Result<Arc<Primary>, CallError> {
         let slots = known(&self.slots, deadline)
             .await
-            .map_err(Fault::Undecided)?;
-        let nobody = || Fault::Undecided(Unavailable::Refused("CLUSTERDOWN".to_owned()));
+            .map_err(CallError::Undecided)?;
+        let nobody = || CallError::Undecided(Unavailable::Refused("CLUSTERDOWN".to_owned()));
         slots.of(key.as_bytes()).cloned().ok_or_else(nobody)
     }
 }
@@ -128,8 +136,8 @@ impl Nodes {
     /// The node, with a link to it.
     fn primary(&self, node: &Node) -> Arc<Primary> {
         let primary = || {
-            let server = elsewhere(&self.example, &node.host, node.port);
-            let link = Link::to(Place::Server(server), self.calls.clone());
+            let server = with_host_port(&self.example, &node.host, node.port);
+            let link = Link::to(Endpoint::Server(server), self.calls.clone());
             let node = node.clone();
             Arc::new(Primary { node, link })
         };
@@ -171,20 +179,20 @@ impl Nodes {
 }
 
 /// Asks who serves which slots, and again whenever that seems to have changed.
-async fn keep(nodes: Arc<Nodes>, told: watch::Sender<Phase<Arc<Primaries>>>) {
+async fn keep(nodes: Arc<Nodes>, told: watch::Sender<LinkState<Arc<Primaries>>>) {
     let mut last = None;
     for turn in 0.. {
         let begun = Instant::now();
         match nodes.ask_for_slots(turn).await {
             Ok(slots) => {
-                told.send_replace(Phase::Connected(Arc::new(nodes.serving(&slots))));
+                told.send_replace(LinkState::Connected(Arc::new(nodes.serving(&slots))));
                 if last.as_ref() != Some(&slots) {
                     info!("the slots of the cluster are served by {}", list(&slots));
                     last = Some(slots);
                 }
                 nodes.outdated.notified().await;
             }
-            Err(reason) if last.is_none() => _ = told.send_replace(Phase::Gone(reason)),
+            Err(reason) if last.is_none() => _ = told.send_replace(LinkState::Gone(reason)),
             Err(_) => {}
         }
         sleep_until(begun + PAUSE).await;

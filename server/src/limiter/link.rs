@@ -13,15 +13,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::Asked;
 use super::admission::{Admission, Rejection};
-use super::breaker::{End, Phase};
-use super::connection::{Connection, Fault, NoConnection};
-use super::place::Place;
-use super::slots::{Node, Slots};
+use super::breaker::{DisconnectReason, LinkState};
+use super::client::{CallError, Connection, NoConnection};
+use super::endpoint::Endpoint;
+use super::slots::Slots;
 use super::traffic::{Timeout, Traffic};
-use crate::error::{Overload, Unavailable};
-use crate::metrics::{BreakerState, CallMetrics};
+use crate::limit::LimitRequest;
+use crate::limit::{Overload, Unavailable};
+use crate::metrics::{Breaker, CallMetrics};
+use crate::redis_address::Node;
 
 /// How long one attempt to connect may take: with [`PAUSE`] much less than the second within which service is back.
 const CONNECT: Duration = Duration::from_millis(400);
@@ -51,28 +52,28 @@ pub(super) struct Calls {
 /// Keeps one connection to one place. Ends with its last owner.
 #[derive(Debug)]
 pub(super) struct Link {
-    phase: watch::Receiver<Phase<Arc<Line>>>,
+    phase: watch::Receiver<LinkState<Arc<LiveConnection>>>,
     _keeper: JoinSet<()>,
 }
 
 /// A connection and what becomes of the calls over it.
 #[derive(Debug)]
-struct Line {
+struct LiveConnection {
     connection: Connection,
     admission: Admission,
     traffic: Traffic,
     metrics: Arc<CallMetrics>,
     check_is_due: Notify,
     /// Takes the first reason to give the connection up; the others come too late to matter.
-    end: mpsc::Sender<End>,
+    end: mpsc::Sender<DisconnectReason>,
     /// Set by the first reply that does not fit its call: the replies after it are somebody else's.
     is_shifted: AtomicBool,
 }
 
 impl Link {
     /// Begins to connect.
-    pub(super) fn to(place: Place, calls: Calls) -> Self {
-        let (told, phase) = watch::channel(Phase::Connecting);
+    pub(super) fn to(place: Endpoint, calls: Calls) -> Self {
+        let (told, phase) = watch::channel(LinkState::Connecting);
         let mut keeper = JoinSet::new();
         let runtime = calls.runtime.clone();
         keeper.spawn_on(keep(place, calls, told), &runtime);
@@ -83,8 +84,12 @@ impl Link {
     }
 
     /// Sends the request, once, and waits for its decision until `deadline`. Rejects it at once if too many calls wait.
-    pub(super) async fn ask(&self, asked: &Asked, deadline: Instant) -> Result<Decision, Fault> {
-        let line = self.line(deadline).await?;
+    pub(super) async fn ask(
+        &self,
+        asked: &LimitRequest,
+        deadline: Instant,
+    ) -> Result<Decision, CallError> {
+        let line = self.ready(deadline).await?;
         let _permit = line
             .admission
             .admit(&asked.key, line.traffic.unanswered())?;
@@ -95,10 +100,10 @@ impl Link {
     /// As [`Link::ask`], of a node that is still taking over the key's slot.
     pub(super) async fn ask_importing(
         &self,
-        asked: &Asked,
+        asked: &LimitRequest,
         deadline: Instant,
-    ) -> Result<Decision, Fault> {
-        let line = self.line(deadline).await?;
+    ) -> Result<Decision, CallError> {
+        let line = self.ready(deadline).await?;
         let _permit = line
             .admission
             .admit(&asked.key, line.traffic.unanswered())?;
@@ -107,38 +112,44 @@ impl Link {
     }
 
     /// Asks a node of a cluster who serves which slots. `node` is its name.
-    pub(super) async fn slots(&self, node: &Node, deadline: Instant) -> Result<Slots<Node>, Fault> {
-        let line = self.line(deadline).await?;
+    pub(super) async fn slots(
+        &self,
+        node: &Node,
+        deadline: Instant,
+    ) -> Result<Slots<Node>, CallError> {
+        let line = self.ready(deadline).await?;
         let reply = pin!(line.connection.slots(node));
         line.answer(reply, deadline).await
     }
 
     /// Whether nobody asks it.
     pub(super) fn is_gone(&self) -> bool {
-        matches!(*self.phase.borrow(), Phase::Gone(_))
+        matches!(*self.phase.borrow(), LinkState::Gone(_))
     }
 
-    async fn line(&self, deadline: Instant) -> Result<Arc<Line>, Fault> {
-        known(&self.phase, deadline).await.map_err(Fault::Undecided)
+    async fn ready(&self, deadline: Instant) -> Result<Arc<LiveConnection>, CallError> {
+        known(&self.phase, deadline)
+            .await
+            .map_err(CallError::Undecided)
     }
 }
 
 /// What is to be used, waited for until `deadline`, but only while nothing is known.
 pub(super) async fn known<C: Clone>(
-    phase: &watch::Receiver<Phase<C>>,
+    phase: &watch::Receiver<LinkState<C>>,
     deadline: Instant,
 ) -> Result<C, Unavailable> {
     if let Some(known) = phase.borrow().known() {
         return known;
     }
     let mut phase = phase.clone();
-    let is_known = |phase: &Phase<C>| phase.known().is_some();
+    let is_known = |phase: &LinkState<C>| phase.known().is_some();
     let wait = timeout_at(deadline, phase.wait_for(is_known));
     let known = wait.await.ok().and_then(|phase| phase.ok()?.known());
     known.unwrap_or(Err(Unavailable::NoAnswer))
 }
 
-impl From<Rejection> for Fault {
+impl From<Rejection> for CallError {
     fn from(rejection: Rejection) -> Self {
         let overload = match rejection {
             Rejection::Caller => Overload::Caller,
@@ -148,14 +159,14 @@ impl From<Rejection> for Fault {
     }
 }
 
-impl Line {
+impl LiveConnection {
     /// Waits for the reply to a call until `deadline`, and draws the conclusions. The one place where a call ends. The reply is
     /// pinned by whoever asks, since a future that is handed on is kept twice.
     async fn answer<T>(
         &self,
-        mut reply: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+        mut reply: Pin<&mut impl Future<Output = Result<T, CallError>>>,
         deadline: Instant,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, CallError> {
         let (call, begun) = (self.traffic.send(), Instant::now());
         if call.is_multiple_of(CALLS_BETWEEN_CHECKS) {
             self.check_is_due.notify_one();
@@ -172,7 +183,7 @@ impl Line {
             let timeout = self.traffic.time_out(begun, until, now);
             if timeout != Timeout::Late || extensions == MAX_EXTENSIONS {
                 self.metrics.called(now - begun);
-                return Err(Fault::Undecided(self.conclude(timeout)));
+                return Err(CallError::Undecided(self.conclude(timeout)));
             }
             until = now + self.traffic.patience();
             extensions += 1;
@@ -183,21 +194,21 @@ impl Line {
         match timeout {
             Timeout::Late | Timeout::Queued => return Unavailable::Overloaded(Overload::Deadline),
             Timeout::Silent => {}
-            Timeout::Gone => self.end(End::Silent),
+            Timeout::Gone => self.end(DisconnectReason::Silent),
         }
         Unavailable::NoAnswer
     }
 
     /// The reply, unless it or one before it does not fit its call.
-    fn checked<T>(&self, reply: Result<T, Fault>) -> Result<T, Fault> {
-        if matches!(reply, Err(Fault::Mismatched)) {
+    fn checked<T>(&self, reply: Result<T, CallError>) -> Result<T, CallError> {
+        if matches!(reply, Err(CallError::Mismatched)) {
             self.is_shifted.store(true, Ordering::Relaxed);
         }
-        if let Some(end) = reply.as_ref().err().and_then(conclusion) {
+        if let Some(end) = reply.as_ref().err().and_then(disconnect_reason) {
             self.end(end);
         }
         match self.is_shifted.load(Ordering::Relaxed) {
-            true => Err(Fault::Mismatched),
+            true => Err(CallError::Mismatched),
             false => reply,
         }
     }
@@ -212,10 +223,10 @@ impl Line {
             if sent == checked {
                 continue;
             }
-            let probe = Asked::unique_probe();
+            let probe = LimitRequest::unique_probe();
             let reply = pin!(self.connection.ask(&probe));
             match self.answer(reply, Instant::now() + deadline).await {
-                Err(Fault::Undecided(Unavailable::NoAnswer | Unavailable::Overloaded(_))) => {
+                Err(CallError::Undecided(Unavailable::NoAnswer | Unavailable::Overloaded(_))) => {
                     sleep(CHECK_AGAIN_AFTER).await;
                     self.check_is_due.notify_one();
                 }
@@ -224,25 +235,25 @@ impl Line {
         }
     }
 
-    fn end(&self, end: End) {
+    fn end(&self, end: DisconnectReason) {
         let _ = self.end.try_send(end);
     }
 }
 
 /// Whether a fault ends the connection.
-fn conclusion(fault: &Fault) -> Option<End> {
+fn disconnect_reason(fault: &CallError) -> Option<DisconnectReason> {
     match fault {
-        Fault::Closed => Some(End::Lost),
-        Fault::Mismatched => Some(End::Mismatched),
-        Fault::Undecided(Unavailable::Refused(code)) => End::by(code),
+        CallError::Closed => Some(DisconnectReason::Lost),
+        CallError::Mismatched => Some(DisconnectReason::Mismatched),
+        CallError::Undecided(Unavailable::Refused(code)) => DisconnectReason::by(code),
         _ => None,
     }
 }
 
 /// Connects, again and again, and tells what is known of the server. The one place where the breaker changes.
-async fn keep(place: Place, calls: Calls, phase: watch::Sender<Phase<Arc<Line>>>) {
-    let mut breaker = BreakerState::new(calls.metrics.clone());
-    let mut tell = |now: Phase<_>| {
+async fn keep(place: Endpoint, calls: Calls, phase: watch::Sender<LinkState<Arc<LiveConnection>>>) {
+    let mut breaker = Breaker::new(calls.metrics.clone());
+    let mut tell = |now: LinkState<_>| {
         breaker.becomes(now.breaker());
         phase.send_replace(now)
     };
@@ -252,17 +263,17 @@ async fn keep(place: Place, calls: Calls, phase: watch::Sender<Phase<Arc<Line>>>
             Ok((line, mut ended)) => {
                 info!("connected to Redis at {place}");
                 let line = Arc::new(line);
-                tell(Phase::Connected(Arc::clone(&line)));
+                tell(LinkState::Connected(Arc::clone(&line)));
                 let end = tokio::select! {
-                    end = ended.recv() => end.unwrap_or(End::Lost),
+                    end = ended.recv() => end.unwrap_or(DisconnectReason::Lost),
                     never = line.keep_checking(calls.deadline) => match never {},
                 };
                 warn!("Redis at {place}: {end}");
                 tell(end.phase());
             }
             Err(NoConnection { reason, detail }) => {
-                let before = tell(Phase::Gone(reason.clone()));
-                if !matches!(before, Phase::Gone(known) if known == reason) {
+                let before = tell(LinkState::Gone(reason.clone()));
+                if !matches!(before, LinkState::Gone(known) if known == reason) {
                     warn!("no connection to Redis at {place}: {detail}");
                 }
             }
@@ -273,9 +284,9 @@ async fn keep(place: Place, calls: Calls, phase: watch::Sender<Phase<Arc<Line>>>
 
 /// One attempt: a connection is good if a call over it is answered within `deadline`, as a request's has to be.
 async fn connect(
-    place: &Place,
+    place: &Endpoint,
     calls: &Calls,
-) -> Result<(Line, mpsc::Receiver<End>), NoConnection> {
+) -> Result<(LiveConnection, mpsc::Receiver<DisconnectReason>), NoConnection> {
     let Calls {
         deadline, metrics, ..
     } = calls;
@@ -283,11 +294,11 @@ async fn connect(
     let (end, ended) = mpsc::channel(1);
     let closed = end.clone();
     let connect = async {
-        let lost = move || _ = closed.try_send(End::Lost);
+        let lost = move || _ = closed.try_send(DisconnectReason::Lost);
         let connection = Connection::open(&server, lost).await?;
-        let probe = Asked::unique_probe();
+        let probe = LimitRequest::unique_probe();
         let probe = timeout(*deadline, connection.ask(&probe)).await;
-        match probe.map(|reply| reply.err().and_then(|fault| conclusion(&fault))) {
+        match probe.map(|reply| reply.err().and_then(|fault| disconnect_reason(&fault))) {
             Err(_elapsed) => Err(NoConnection::silent(*deadline)),
             Ok(Some(end)) => Err(Unavailable::from(end).into()),
             Ok(None) => Ok(connection),
@@ -297,7 +308,7 @@ async fn connect(
         .await
         .map_err(|_| NoConnection::silent(CONNECT))??;
     Ok((
-        Line {
+        LiveConnection {
             connection,
             admission: Admission::default(),
             traffic: Traffic::new(*deadline, Instant::now()),

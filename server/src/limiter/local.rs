@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use rl_bucket::{Bucket, Change, Decision, Request, State, UnixMicros};
 
-use super::Asked;
 use super::table::Table;
+use crate::limit::LimitRequest;
 
 /// The most callers that are known at once; of more, those that have not called for longest begin anew. Some 20 MB.
 const CALLERS: usize = 100_000;
@@ -26,7 +26,7 @@ impl Local {
     }
 
     /// Decides what Redis would decide if only this process asked it. `None` never: a cost makes no debt.
-    pub(super) fn decide(&self, asked: &Asked) -> Option<Decision> {
+    pub(super) fn decide(&self, asked: &LimitRequest) -> Option<Decision> {
         let us = self.epoch.elapsed().as_micros();
         let now = UnixMicros::new(u64::try_from(us).unwrap_or(u64::MAX));
         self.buckets
@@ -35,7 +35,7 @@ impl Local {
 }
 
 /// A key that held a bucket of the other kind is a new one: here nobody else has put it there.
-fn decide(asked: &Asked, state: &mut Option<State>, now: UnixMicros) -> Option<Decision> {
+fn decide(asked: &LimitRequest, state: &mut Option<State>, now: UnixMicros) -> Option<Decision> {
     let (algorithm, policy) = (asked.algorithm, asked.policy);
     let bucket = Bucket::open(*state, algorithm, policy, now);
     let mut bucket = bucket.unwrap_or_else(|_| Bucket::new(algorithm, policy, now));
@@ -54,9 +54,9 @@ mod tests {
 
     use super::*;
 
-    fn asked(algorithm: Algorithm) -> Asked {
+    fn asked(algorithm: Algorithm) -> LimitRequest {
         let policy = Rate::parse(b"1/s").zip(Capacity::new(3));
-        Asked {
+        LimitRequest {
             algorithm,
             key: "k".to_owned(),
             policy: policy

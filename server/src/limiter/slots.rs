@@ -1,7 +1,6 @@
 //! Which node of a cluster serves which key: pure.
 
-use std::fmt;
-
+use crate::redis_address::Node;
 use crc::{CRC_16_XMODEM, Crc};
 
 const SLOTS: u16 = 16384;
@@ -9,45 +8,21 @@ const SLOTS: u16 = 16384;
 /// What Redis Cluster's specification names CRC16.
 const CRC16: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
-/// A node, as the cluster names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Node {
-    pub(super) host: String,
-    pub(super) port: u16,
-}
-
-impl Node {
-    /// The node in `3999 10.0.0.1:6381`, which is what follows MOVED and ASK. An empty host is that of whoever says so.
-    /// `None` if the slot is not that of `key`: then the words answer another call.
-    pub(super) fn after_redirection(words: &str, key: &[u8]) -> Option<Self> {
-        let (of, place) = words.split_once(' ')?;
-        if of.parse() != Ok(slot(key)) {
-            return None;
-        }
-        let (host, port) = place.rsplit_once(':')?;
-        let (host, port) = (host.to_owned(), port.parse().ok()?);
-        Some(Self { host, port })
-    }
-
-    /// With the host of `other` if it has none.
-    pub(super) fn or_host_of(self, other: &Self) -> Self {
-        if self.host.is_empty() {
-            let host = other.host.clone();
-            return Self { host, ..self };
-        }
-        self
-    }
-}
-
-impl fmt::Display for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
 /// Who serves which slots. Some slots may be served by nobody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Slots<T>(Vec<(u16, u16, T)>);
+
+/// The node in `3999 10.0.0.1:6381`, the words after MOVED and ASK. An empty host is that of the node that sent them. `None` if
+/// the slot is not that of `key`: then the words answer another call.
+pub(super) fn redirection(words: &str, key: &[u8]) -> Option<Node> {
+    let (of, place) = words.split_once(' ')?;
+    if of.parse() != Ok(slot(key)) {
+        return None;
+    }
+    let (host, port) = place.rsplit_once(':')?;
+    let (host, port) = (host.to_owned(), port.parse().ok()?);
+    Some(Node { host, port })
+}
 
 impl<T> FromIterator<(u16, u16, T)> for Slots<T> {
     /// From the first and the last slot of each range, and who serves it.
@@ -139,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_redirection_names_a_node() {
-        let after = |words| Node::after_redirection(words, b"123456789");
+        let after = |words| redirection(words, b"123456789");
         assert_eq!(after("12739 127.0.0.1:6381"), Some(node("127.0.0.1", 6381)));
         assert_eq!(
             after("12739 2001:db8::1:6381"),

@@ -8,8 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{by_label, registered};
-use crate::error::{Overload, Unavailable};
+use super::family::{by_label, registered};
+use crate::limit::{Overload, Unavailable};
 
 /// Upper bounds in seconds: a call takes a fraction of a millisecond, and no longer than the deadline.
 const BOUNDS_S: [f64; 12] = [
@@ -18,7 +18,7 @@ const BOUNDS_S: [f64; 12] = [
 
 /// What is known of a connection: whether its circuit breaker lets calls through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Breaker {
+pub(crate) enum BreakerState {
     /// Not yet: calls wait for the first attempt to connect.
     Connecting,
     /// Calls go through.
@@ -104,37 +104,37 @@ impl CallMetrics {
         counter.inc();
     }
 
-    fn breakers(&self, state: Breaker) -> &Gauge {
+    fn breakers(&self, state: BreakerState) -> &Gauge {
         match state {
-            Breaker::Connecting => &self.connecting,
-            Breaker::Closed => &self.closed,
-            Breaker::Open => &self.open,
+            BreakerState::Connecting => &self.connecting,
+            BreakerState::Closed => &self.closed,
+            BreakerState::Open => &self.open,
         }
     }
 }
 
 /// The state of one breaker among those that are counted, for as long as it lives.
-pub(crate) struct BreakerState {
+pub(crate) struct Breaker {
     metrics: Arc<CallMetrics>,
-    state: Breaker,
+    state: BreakerState,
     was_closed: bool,
 }
 
-impl BreakerState {
+impl Breaker {
     pub(crate) fn new(metrics: Arc<CallMetrics>) -> Self {
-        metrics.breakers(Breaker::Connecting).inc();
+        metrics.breakers(BreakerState::Connecting).inc();
         Self {
             metrics,
-            state: Breaker::Connecting,
+            state: BreakerState::Connecting,
             was_closed: false,
         }
     }
 
-    pub(crate) fn becomes(&mut self, state: Breaker) {
+    pub(crate) fn becomes(&mut self, state: BreakerState) {
         self.metrics.breakers(self.state).dec();
         self.metrics.breakers(state).inc();
         self.state = state;
-        if state == Breaker::Closed {
+        if state == BreakerState::Closed {
             if self.was_closed {
                 self.metrics.reconnects.inc();
             }
@@ -143,7 +143,7 @@ impl BreakerState {
     }
 }
 
-impl Drop for BreakerState {
+impl Drop for Breaker {
     fn drop(&mut self) {
         self.metrics.breakers(self.state).dec();
     }

@@ -4,7 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{by_label, registered};
+use super::family::{by_label, registered};
 
 pub(crate) struct ConnectionMetrics {
     /// Those open now.
@@ -14,7 +14,7 @@ pub(crate) struct ConnectionMetrics {
     /// Closed since no further request came in time.
     idle: Counter,
     /// Closed, while idle, to make room for a new one.
-    pub(crate) crowded_out: Counter,
+    pub(crate) evicted: Counter,
     /// Closed since the client did not read an answer in time.
     pub(crate) unread: Counter,
 }
@@ -31,7 +31,7 @@ impl ConnectionMetrics {
             open: registered(registry, "connections", "Connections open now"),
             never_asked: closed("header_timeout"),
             idle: closed("idle_timeout"),
-            crowded_out: closed("max_connections"),
+            evicted: closed("max_connections"),
             unread: closed("response_timeout"),
         }
     }

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Labels;
+use super::family::Labels;
 
 /// Upper bounds in seconds: those of calls to Redis, and some above for requests that wait for their turn. They are few, since
 /// each label set has a line for each.
@@ -27,12 +27,12 @@ const STATUSES: [&str; 9] = [
 
 /// What is known of a request before it is answered.
 #[derive(Clone, Copy)]
-pub(crate) struct Question {
+pub(crate) struct RouteLabels {
     method: usize,
     route: usize,
 }
 
-impl Question {
+impl RouteLabels {
     pub(crate) fn of(method: &Method, path: &str) -> Self {
         Self {
             method: place(method.as_str(), &METHODS),
@@ -66,8 +66,8 @@ impl RequestMetrics {
         Self { all, held }
     }
 
-    pub(crate) fn answered(&self, of: Question, status: StatusCode, after: Duration) {
-        let Question { method, route } = of;
+    pub(crate) fn answered(&self, of: RouteLabels, status: StatusCode, after: Duration) {
+        let RouteLabels { method, route } = of;
         let status = place(status.as_str(), &STATUSES);
         let labels = [
             ("method", METHODS[method]),

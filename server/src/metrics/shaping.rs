@@ -4,7 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::registered;
+use super::family::registered;
 
 pub(crate) struct ShapingMetrics {
     /// Those that wait now.

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::body::Body;
+use super::body::Body;
 
 /// The kinds of problem there are.
 #[derive(Clone, Copy)]

@@ -11,8 +11,6 @@ use redis::{
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::slots::Node;
-
 /// What may be said, for whoever said something else.
 const EXPECTED: &str = "expected host:port, redis://[user:password@]host:port[/database], rediss:// likewise, \
      unix:/path, redis-cluster://a,b,c or redis-sentinel://a,b,c/name[/database]";
@@ -23,8 +21,32 @@ const NO_NAME: &str = "the name of the primary is missing: redis-sentinel://a,b,
 /// Where a Sentinel listens if nothing is said.
 const SENTINEL_PORT: u16 = 26379;
 
+/// A node, as the cluster names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Node {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl Node {
+    /// With the host of `other` if it has none.
+    pub(crate) fn or_host_of(self, other: &Self) -> Self {
+        if self.host.is_empty() {
+            let host = other.host.clone();
+            return Self { host, ..self };
+        }
+        self
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
 /// How to reach one server.
-pub(super) type Server = ConnectionInfo;
+pub(crate) type Server = ConnectionInfo;
 
 /// Where Redis is. It is never shown with its password.
 #[derive(Clone, Debug)]
@@ -241,7 +263,7 @@ fn with_settings(info: Server) -> Server {
 }
 
 /// The same way in at another host and port.
-pub(super) fn elsewhere(info: &Server, host: &str, port: u16) -> Server {
+pub(crate) fn with_host_port(info: &Server, host: &str, port: u16) -> Server {
     let host = host.to_owned();
     let addr = match info.addr().clone() {
         ConnectionAddr::TcpTls {
@@ -260,7 +282,7 @@ pub(super) fn elsewhere(info: &Server, host: &str, port: u16) -> Server {
 }
 
 /// The name of a node of a cluster. `None` for a socket.
-pub(super) fn node(info: &Server) -> Option<Node> {
+pub(crate) fn node(info: &Server) -> Option<Node> {
     let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) = info.addr()
     else {
         return None;
@@ -270,7 +292,7 @@ pub(super) fn node(info: &Server) -> Option<Node> {
 }
 
 /// How to ask a Sentinel: without a login, which is that of the servers and which a Sentinel may not know; then with it.
-pub(super) fn as_sentinel(info: &Server) -> [Server; 2] {
+pub(crate) fn as_sentinel(info: &Server) -> [Server; 2] {
     let stranger = RedisConnectionInfo::default().set_skip_set_lib_name();
     let known = info
         .redis_settings()
@@ -395,7 +417,7 @@ mod tests {
         let RedisAddress::One(server) = read("rediss://u:p@a:1") else {
             panic!();
         };
-        let other = elsewhere(&server, "b", 2);
+        let other = with_host_port(&server, "b", 2);
         assert_eq!(parts(&other), ("b:2".to_owned(), Some("u"), Some("p"), 0));
         assert!(matches!(other.addr(), ConnectionAddr::TcpTls { .. }));
         assert_eq!(

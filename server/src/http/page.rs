@@ -12,12 +12,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rl_bucket::Policy;
 
-use crate::accept::prefers_html;
+use super::negotiate::prefers_html;
 use crate::config::Config;
 
-const HTML: &str = include_str!("../page/index.html");
-const STYLE: &str = include_str!("../page/page.css");
-const SCRIPT: &str = include_str!("../page/page.js");
+const HTML: &str = include_str!("../../page/index.html");
+const STYLE: &str = include_str!("../../page/page.css");
+const SCRIPT: &str = include_str!("../../page/page.js");
 
 /// The page is its own style, script and questions, its icon, and nothing else.
 const SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \

@@ -6,7 +6,7 @@ use std::ops::Not;
 use rl_bucket::{Algorithm, Decision};
 use serde::Serialize;
 
-use crate::limiter::Answer;
+use crate::limit::Answer;
 
 /// The body; its first three fields are fixed, in this order. Where nobody decided there are no numbers.
 #[derive(Serialize)]

@@ -4,23 +4,23 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::address::{Server, as_sentinel, elsewhere};
-use super::connection::{NoConnection, primary};
-use crate::error::Unavailable;
+use super::client::{NoConnection, primary};
+use crate::limit::Unavailable;
+use crate::redis_address::{Server, as_sentinel, with_host_port};
 
 /// How long one Sentinel may take to answer.
 const ANSWER: Duration = Duration::from_millis(100);
 
 /// Where to connect to.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum Endpoint {
     /// There. A name is looked up at each connection.
     Server(Server),
     /// Where the Sentinels say.
     Primary(Sentinels),
 }
 
-impl Place {
+impl Endpoint {
     /// The server to connect to now.
     pub(super) async fn server(&self) -> Result<Server, NoConnection> {
         match self {
@@ -30,7 +30,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server(server) => write!(f, "{}", server.addr()),
@@ -80,6 +80,6 @@ impl Sentinels {
             Err(error) if error.reason == noauth => primary(&known, &self.name, ANSWER).await,
             answer => answer,
         }?;
-        Ok(elsewhere(sentinel, &node.host, node.port))
+        Ok(with_host_port(sentinel, &node.host, node.port))
     }
 }

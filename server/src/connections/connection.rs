@@ -11,7 +11,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::http::header::X_CONTENT_TYPE_OPTIONS;
-use axum::http::{HeaderValue, Request, Response};
+use axum::http::{HeaderValue, Request};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,14 +22,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::accept::Form;
-use crate::activity::{Activity, InFlight};
+use super::activity::{Activity, InFlight};
+use super::delivery::Delivery;
 use crate::config::ServingFlags;
-use crate::delivery::Delivery;
-use crate::error::Fault;
-use crate::metrics::{Metrics, Question};
-use crate::screening;
+use crate::metrics::{Metrics, RouteLabels};
 use crate::shutdown::Shutdown;
+use crate::site::Site;
 
 /// The most bytes of a request's head; a longer one is answered 431.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -48,19 +47,20 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const PONG_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a connection that the server ends may take for what is not a request in flight.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How connections are served.
 pub(crate) struct Http {
     builder: Builder<TokioExecutor>,
     routes: TowerToHyperService<Router>,
+    screen: fn(&Request<Incoming>) -> Option<Response>,
     metrics: Arc<Metrics>,
     header_timeout: Duration,
     idle_timeout: Duration,
 }
 
 impl Http {
-    pub(crate) fn new(routes: Router, flags: &ServingFlags, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(site: Site, flags: &ServingFlags, metrics: Arc<Metrics>) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         // Hyper's own time-out for heads would close idle connections too, and does not yet run while the version is read.
         builder
@@ -79,7 +79,8 @@ impl Http {
             .initial_stream_window_size(BODY_BYTES);
         Self {
             builder,
-            routes: TowerToHyperService::new(routes),
+            routes: TowerToHyperService::new(site.routes),
+            screen: site.screen,
             metrics,
             header_timeout: flags.header_timeout,
             idle_timeout: flags.idle_timeout,
@@ -99,16 +100,16 @@ impl Http {
         let serving = async {
             tokio::select! {
                 ended = connection.as_mut() => return ended,
-                () = activity.is_overdue(self.header_timeout, self.idle_timeout) => {
+                () = activity.timed_out(self.header_timeout, self.idle_timeout) => {
                     self.metrics.connections.overdue(activity.has_asked());
                 }
-                _ = shutdown.stopping() => {}
+                _ = shutdown.stop_deadline() => {}
             }
             connection.as_mut().graceful_shutdown();
             activity.touch();
             tokio::select! {
                 ended = connection => ended,
-                () = activity.is_overdue(LAST_WORDS, LAST_WORDS) => Ok(()),
+                () = activity.timed_out(CLOSE_TIMEOUT, CLOSE_TIMEOUT) => Ok(()),
             }
         };
         if let Err(error) = serving.await {
@@ -127,18 +128,14 @@ impl Http {
     ) -> Result<Response<Delivery>, Infallible> {
         let in_flight = InFlight::new(activity);
         let begun = Instant::now();
-        let (of, mut response) = match screening::check_host(&request) {
-            Ok(()) => {
-                let of = Question::of(request.method(), request.uri().path());
+        let (of, mut response) = match (self.screen)(&request) {
+            None => {
+                let of = RouteLabels::of(request.method(), request.uri().path());
                 request.extensions_mut().insert(ConnectInfo(peer));
                 let Ok(response) = self.routes.call(request).await;
                 (of, response)
             }
-            Err(rejected) => {
-                let form = Form::of(request.uri().path(), request.headers());
-                let response = Fault::from(rejected).response(form);
-                (Question::unrouted(request.method()), response)
-            }
+            Some(refusal) => (RouteLabels::unrouted(request.method()), refusal),
         };
         let nosniff = HeaderValue::from_static("nosniff");
         let headers = response.headers_mut();

@@ -1,11 +1,11 @@
-//! Denials that Redis need not be asked for again: pure.
+//! DenyCache that Redis need not be asked for again: pure.
 
 use std::time::{Duration, Instant};
 
 use rl_bucket::{Algorithm, Decision, Policy, Tokens};
 
-use super::Asked;
 use super::table::Table;
+use crate::limit::LimitRequest;
 
 /// The longest that a denial is remembered, and so the longest that a refund made in Redis itself is not seen.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -22,9 +22,9 @@ struct Denial {
 }
 
 /// The denials of the callers that were denied last.
-pub(super) struct Denials(Table<Denial>);
+pub(super) struct DenyCache(Table<Denial>);
 
-impl Denials {
+impl DenyCache {
     /// Remembers at most so many.
     pub(super) fn of(most: usize) -> Self {
         Self(Table::of(most))
@@ -33,7 +33,7 @@ impl Denials {
     /// The denial of just this, as it stands `now`.
     ///
     /// Any other question about the key may change its bucket, and so ends what is remembered of it.
-    pub(super) fn recall(&self, asked: &Asked, now: Instant) -> Option<Decision> {
+    pub(super) fn recall(&self, asked: &LimitRequest, now: Instant) -> Option<Decision> {
         self.0.change(&asked.key, |known| {
             *known = known.filter(|denial| denial.holds(asked, now));
             known.map(|denial| denial.at(now))
@@ -43,7 +43,7 @@ impl Denials {
     /// Remembers the answer to a call that was begun at `begun` and answered at `answered`, if it is a denial.
     pub(super) fn note(
         &self,
-        asked: &Asked,
+        asked: &LimitRequest,
         decision: &Decision,
         begun: Instant,
         answered: Instant,
@@ -65,7 +65,7 @@ impl Denials {
 }
 
 impl Denial {
-    fn holds(&self, asked: &Asked, now: Instant) -> bool {
+    fn holds(&self, asked: &LimitRequest, now: Instant) -> bool {
         let same =
             (self.algorithm, self.policy, self.cost) == (asked.algorithm, asked.policy, asked.cost);
         same && now < self.until
@@ -103,9 +103,9 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn asked(rate: &str, capacity: u64, cost: u64) -> Asked {
+    fn asked(rate: &str, capacity: u64, cost: u64) -> LimitRequest {
         let policy = Rate::parse(rate.as_bytes()).zip(Capacity::new(capacity));
-        Asked {
+        LimitRequest {
             algorithm: Algorithm::Token,
             key: "k".to_owned(),
             policy: policy
@@ -127,8 +127,8 @@ mod tests {
     }
 
     /// One that was denied so, called at the instant that is returned and answered 10 ms later.
-    fn after(retry_after_ms: Option<u64>) -> (Denials, Asked, Instant) {
-        let (denials, asked, begun) = (Denials::of(9), asked("1/s", 5, 2), Instant::now());
+    fn after(retry_after_ms: Option<u64>) -> (DenyCache, LimitRequest, Instant) {
+        let (denials, asked, begun) = (DenyCache::of(9), asked("1/s", 5, 2), Instant::now());
         denials.note(&asked, &denied(retry_after_ms), begun, begun + 10 * MS);
         (denials, asked, begun)
     }
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn another_question_about_the_key_is_not_answered_and_ends_the_denial() {
-        let leaky = Asked {
+        let leaky = LimitRequest {
             algorithm: Algorithm::Leaky,
             ..asked("1/s", 5, 2)
         };
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn another_key_is_another_matter_and_what_passed_is_not_remembered() {
         let (denials, asked, begun) = after(Some(700));
-        let other = Asked {
+        let other = LimitRequest {
             key: "l".to_owned(),
             ..asked.clone()
         };

@@ -56,7 +56,7 @@ impl Activity {
     }
 
     /// Waits until it has asked nothing for so long: for the first time, or since it was answered.
-    pub(crate) async fn is_overdue(&self, first: Duration, next: Duration) {
+    pub(crate) async fn timed_out(&self, first: Duration, next: Duration) {
         loop {
             let limit = if self.has_asked() { next } else { first };
             let quiet = self

@@ -6,12 +6,12 @@ use std::time::Instant;
 const PAUSE_S: u64 = 10;
 
 /// Says when a line is due.
-pub(crate) struct Seldom {
+pub(crate) struct LogThrottle {
     epoch: Instant,
     next_s: AtomicU64,
 }
 
-impl Seldom {
+impl LogThrottle {
     pub(crate) fn since(epoch: Instant) -> Self {
         let next_s = AtomicU64::new(0);
         Self { epoch, next_s }
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn a_line_is_due_at_once_and_then_every_ten_seconds() {
         let epoch = Instant::now();
-        let seldom = Seldom::since(epoch);
+        let seldom = LogThrottle::since(epoch);
         let due_s: Vec<u64> = (0..35_000)
             .filter(|ms| seldom.is_due(epoch + Duration::from_millis(*ms)))
             .map(|ms| ms / 1000)

@@ -8,95 +8,49 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::accept::Form;
-use crate::problem::{Kind, Problem};
-use crate::query::BadQuery;
-use crate::screening::Rejected;
-use crate::shaping::Unshaped;
-
-/// Redis could not decide. It is never a denial: the caller has done nothing wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unavailable {
-    /// No answer within the deadline, or no connection.
-    NoAnswer,
-    /// Redis answers, but does not know our commands.
-    NoModule,
-    /// Redis refused the call, with this error code, such as OOM or READONLY.
-    Refused(String),
-    /// Redis answers, but too many requests wait for it. `-on-outage` does not apply.
-    Overloaded(Overload),
-}
-
-/// The bound that a request exceeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overload {
-    /// Its caller waits for as many calls as one caller may.
-    Caller,
-    /// As many calls wait for this Redis server as may.
-    Server,
-    /// The call was sent and waited for the whole deadline behind others. Its tokens may be spent.
-    Deadline,
-}
-
-impl fmt::Display for Overload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Caller => "too many requests of this caller wait for Redis",
-            Self::Server => "too many requests wait for Redis",
-            Self::Deadline => "the request waited for Redis for too long",
-        })
-    }
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAnswer => f.write_str("Redis does not answer"),
-            Self::NoModule => f.write_str(
-                "Redis does not have the rl module: start it with redis-server --loadmodule target/release/librl.so",
-            ),
-            Self::Refused(code) => write!(f, "Redis refused the call: {code}"),
-            Self::Overloaded(overload) => write!(f, "overloaded: {overload}"),
-        }
-    }
-}
+use super::negotiate::Form;
+use super::problem::{Kind, Problem};
+use super::query::BadQuery;
+use super::screening::Rejected;
+use super::shaping::ShapeError;
+use crate::limit::Unavailable;
 
 /// Why a request has no answer of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum HttpError {
     NoSuchPath,
     NoSuchMethod,
     BadQuery(BadQuery),
     Rejected(Rejected),
     Unavailable(Unavailable),
-    Unshaped(Unshaped),
+    ShapeError(ShapeError),
 }
 
-impl From<BadQuery> for Fault {
+impl From<BadQuery> for HttpError {
     fn from(query: BadQuery) -> Self {
         Self::BadQuery(query)
     }
 }
 
-impl From<Rejected> for Fault {
+impl From<Rejected> for HttpError {
     fn from(reason: Rejected) -> Self {
         Self::Rejected(reason)
     }
 }
 
-impl From<Unavailable> for Fault {
+impl From<Unavailable> for HttpError {
     fn from(reason: Unavailable) -> Self {
         Self::Unavailable(reason)
     }
 }
 
-impl From<Unshaped> for Fault {
-    fn from(reason: Unshaped) -> Self {
-        Self::Unshaped(reason)
+impl From<ShapeError> for HttpError {
+    fn from(reason: ShapeError) -> Self {
+        Self::ShapeError(reason)
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchPath => f.write_str("no such path: there are /token and /leaky"),
@@ -104,7 +58,7 @@ impl fmt::Display for Fault {
             Self::BadQuery(query) => query.fmt(f),
             Self::Rejected(reason) => reason.fmt(f),
             Self::Unavailable(reason) => reason.fmt(f),
-            Self::Unshaped(reason) => reason.fmt(f),
+            Self::ShapeError(reason) => reason.fmt(f),
         }
     }
 }
@@ -115,14 +69,14 @@ struct ErrorBody<'a> {
     error: &'a str,
 }
 
-impl Fault {
+impl HttpError {
     fn status(&self) -> StatusCode {
         match self {
             Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadQuery(_) => StatusCode::BAD_REQUEST,
             Self::Rejected(reason) => reason.status(),
-            Self::Unavailable(_) | Self::Unshaped(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::ShapeError(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -132,7 +86,7 @@ impl Fault {
         let mut headers = HeaderMap::new();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let kind = match self {
-            Self::Unavailable(_) | Self::Unshaped(_) => {
+            Self::Unavailable(_) | Self::ShapeError(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
                 Kind::TemporaryReducedCapacity
             }

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use axum::http::{HeaderMap, HeaderValue};
 use rl_bucket::{Algorithm, Policy, Tokens};
 
+use super::query::{BadQuery, QueryParams};
 use crate::client_address::Proxies;
 use crate::config::CallerFlags;
-use crate::limiter::Asked;
-use crate::query::{BadQuery, Question};
+use crate::limit::LimitRequest;
 
 /// How callers are told apart, and what each may ask.
 pub(crate) struct Callers {
@@ -47,9 +47,9 @@ impl Callers {
         algorithm: Algorithm,
         address: IpAddr,
         query: Option<&str>,
-    ) -> Result<Asked, BadQuery> {
-        let question = Question::parse(query.unwrap_or_default(), self.is_trusted)?;
-        Ok(Asked {
+    ) -> Result<LimitRequest, BadQuery> {
+        let question = QueryParams::parse(query.unwrap_or_default(), self.is_trusted)?;
+        Ok(LimitRequest {
             algorithm,
             key: match &question.key {
                 // No address begins with "key:".

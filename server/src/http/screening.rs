@@ -7,7 +7,7 @@ use axum::http::header::HOST;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Request, StatusCode, Version};
 
-use crate::cors::Origins;
+use crate::config::Origins;
 
 const ORIGIN: HeaderName = axum::http::header::ORIGIN;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

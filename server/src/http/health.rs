@@ -16,7 +16,8 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::error::Unavailable;
+use super::fallback;
+use crate::limit::Unavailable;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -88,6 +89,12 @@ impl Operations {
             .with_state(self.clone())
     }
 
+    /// All of them, for a listener that serves nothing else.
+    pub fn alone(&self) -> Router {
+        let all = self.health().merge(self.metrics());
+        all.fallback(fallback::unknown_path)
+    }
+
     /// `/metrics`.
     pub fn metrics(&self) -> Router {
         Router::new()
@@ -145,7 +152,7 @@ async fn live() -> Response {
 
 async fn ready(State(operations): State<Operations>) -> Response {
     let redis = operations.redis().await;
-    let (code, status) = if operations.0.shutdown.is_told() {
+    let (code, status) = if operations.0.shutdown.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping")
     } else if redis.is_err() && operations.0.limiter.needs_redis() {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")

@@ -12,15 +12,16 @@ use axum::routing::get;
 use rl_bucket::{Algorithm, Policy};
 use tracing::debug;
 
-use crate::accept::Form;
-use crate::caller::Callers;
+use super::caller::Callers;
+use super::error::HttpError;
+use super::negotiate::Form;
+use super::shaping::Shaping;
+use super::{cors, fallback, page, response, screening};
 use crate::config::{AnswerFlags, Config};
-use crate::error::Fault;
-use crate::limiter::{Answer, Asked, Limiter};
+use crate::limit::{Answer, LimitRequest};
+use crate::limiter::Limiter;
 use crate::metrics::{Metrics, Outcome};
-use crate::shaping::Shaping;
 use crate::shutdown::Shutdown;
-use crate::{cors, page, response, screening};
 
 /// What the routes share.
 struct Shared {
@@ -48,8 +49,7 @@ pub fn router(
     let router = page
         .route(path(Algorithm::Token), get(token))
         .route(path(Algorithm::Leaky), get(leaky))
-        .method_not_allowed_fallback(no_such_method)
-        .fallback(no_such_path)
+        .fallback(fallback::unknown_path)
         .with_state(Arc::new(Shared {
             limiter,
             callers: Callers::new(&config.caller, policy),
@@ -89,20 +89,12 @@ fn leaky(
 }
 
 impl Shared {
-    fn check_site(&self, headers: &HeaderMap) -> Result<(), Fault> {
+    fn check_site(&self, headers: &HeaderMap) -> Result<(), HttpError> {
         if self.checks_site {
             screening::check_site(headers, &self.answers.cors_origins)?;
         }
         Ok(())
     }
-}
-
-async fn no_such_path(request: Request) -> Response {
-    Fault::NoSuchPath.response(Form::of(request.uri().path(), request.headers()))
-}
-
-async fn no_such_method(request: Request) -> Response {
-    Fault::NoSuchMethod.response(Form::of(request.uri().path(), request.headers()))
 }
 
 /// Reads of the request what it needs before it waits: each request allocates what waits, and would hold itself in it.
@@ -118,7 +110,7 @@ fn limit(
     let query = request.uri.query();
     let asked = shared.check_site(&request.headers).and_then(|()| {
         let asked = shared.callers.asked(algorithm, address, query);
-        asked.map_err(Fault::from)
+        asked.map_err(HttpError::from)
     });
     async move {
         let answered = async {
@@ -134,11 +126,11 @@ fn limit(
         };
         answered
             .await
-            .unwrap_or_else(|fault: Fault| fault.response(form))
+            .unwrap_or_else(|fault: HttpError| fault.response(form))
     }
 }
 
-async fn answer(shared: &Shared, asked: &Asked) -> Result<Answer, Fault> {
+async fn answer(shared: &Shared, asked: &LimitRequest) -> Result<Answer, HttpError> {
     let answer = shared.limiter.ask(asked).await;
     let outcome = Outcome::of(&answer);
     shared.metrics.decided(asked.algorithm, outcome);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use hyper::body::{Body as HttpBody, Buf, Bytes, Frame, SizeHint};
 
-use crate::activity::Unsent;
+use super::activity::Unsent;
 
 /// A body whose answer counts as unsent until hyper has written its last byte to the socket, or has dropped it.
 ///

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,12 +13,13 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout_at};
 use tracing::{debug, warn};
 
-use crate::activity::Activity;
+use super::activity::Activity;
+use super::connection::Http;
 use crate::config::ServingFlags;
-use crate::connection::Http;
+use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
-use crate::seldom::Seldom;
 use crate::shutdown::Shutdown;
+use crate::site::Site;
 
 /// Open files that are no connection of a client: the listeners, Redis, the log, the runtime's own.
 const OTHER_FILES: u64 = 64;
@@ -45,15 +45,15 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Serves until `shutdown`, then finishes what is in flight, until its deadline.
 pub async fn serve(
     listener: TcpListener,
-    routes: Router,
+    site: Site,
     flags: &ServingFlags,
     metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) {
     let mut shutdown = shutdown.clone();
-    let mut connections = Connections::new(routes, flags, metrics.clone(), shutdown.clone());
+    let mut connections = Connections::new(site, flags, metrics.clone(), shutdown.clone());
     let deadline = tokio::select! {
-        deadline = shutdown.stopping() => deadline,
+        deadline = shutdown.stop_deadline() => deadline,
         never = connections.accept_from(&listener) => never,
     };
     drop(listener);
@@ -69,27 +69,22 @@ struct Connections {
     tasks: JoinSet<()>,
     /// Those that may be closed to make room.
     open: HashMap<Id, (AbortHandle, Arc<Activity>)>,
-    trouble_log: Seldom,
+    trouble_log: LogThrottle,
     sweep: Interval,
 }
 
 impl Connections {
-    fn new(
-        routes: Router,
-        flags: &ServingFlags,
-        metrics: Arc<Metrics>,
-        shutdown: Shutdown,
-    ) -> Self {
+    fn new(site: Site, flags: &ServingFlags, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            http: Arc::new(Http::new(routes, flags, metrics.clone())),
+            http: Arc::new(Http::new(site, flags, metrics.clone())),
             metrics,
             most: allowed_by_open_files(flags.max_connections),
             shutdown,
             tasks: JoinSet::new(),
             open: HashMap::new(),
-            trouble_log: Seldom::since(Instant::now().into()),
+            trouble_log: LogThrottle::since(Instant::now().into()),
             sweep,
         }
     }
@@ -104,8 +99,8 @@ impl Connections {
                 Err(error) if is_of_that_connection(&error) => {}
                 // Out of files or memory: one connection less helps, and trying on at once does not.
                 Err(error) => {
-                    self.warn_seldom(&format!("cannot accept a connection: {error}"));
-                    self.have_one_less().await;
+                    self.warn_throttled(&format!("cannot accept a connection: {error}"));
+                    self.free_a_slot().await;
                 }
             }
         }
@@ -124,13 +119,13 @@ impl Connections {
     /// If there are as many as may be, one must go; while none is idle the new one waits, and behind it those that the kernel holds.
     async fn make_room(&mut self) {
         while self.tasks.len() >= self.most {
-            self.warn_seldom("as many connections as -max-connections allows");
-            self.have_one_less().await;
+            self.warn_throttled("as many connections as -max-connections allows");
+            self.free_a_slot().await;
         }
     }
 
     /// Waits a little for a connection to end, and closes some that are idle.
-    async fn have_one_less(&mut self) {
+    async fn free_a_slot(&mut self) {
         if let Some(ended) = self.tasks.try_join_next_with_id() {
             return self.forget(ended);
         }
@@ -142,39 +137,38 @@ impl Connections {
         }
     }
 
-    /// Closes those that have asked nothing for longest. First strangers, of whom whoever floods has any number, unless they are
+    /// Closes those that have asked nothing for longest. First unused, of whom whoever floods has any number, unless they are
     /// few: then there are not enough places to ask from.
     fn close_the_longest_idle(&mut self) {
         let quiet = self.open.iter().filter_map(|(id, (_, activity))| {
             let since = activity.quiet_since()?;
             Some((*id, since, activity.has_asked()))
         });
-        let (idle, mut strangers): (Vec<_>, Vec<_>) =
-            quiet.partition(|(_, _, has_asked)| *has_asked);
-        let are_few = strangers.len() <= self.most / ROOM_FOR_STRANGERS;
-        strangers.retain(|(_, since, _)| since.elapsed() >= GRACE);
+        let (idle, mut unused): (Vec<_>, Vec<_>) = quiet.partition(|(_, _, has_asked)| *has_asked);
+        let are_few = unused.len() <= self.most / ROOM_FOR_STRANGERS;
+        unused.retain(|(_, since, _)| since.elapsed() >= GRACE);
         let mut quiet = if are_few && !idle.is_empty() {
             idle
         } else {
-            strangers
+            unused
         };
         let count = (self.most / AT_A_TIME).max(1);
         if count < quiet.len() {
             quiet.select_nth_unstable_by_key(count, |(_, since, _)| *since);
         }
         for (id, _, _) in quiet.into_iter().take(count) {
-            self.close(id, &self.metrics.clone().connections.crowded_out);
+            self.close(id, &self.metrics.clone().connections.evicted);
         }
     }
 
     /// Closes connections with an answer that the client has not read for [`RESPONSE_TIMEOUT`].
     fn close_those_that_do_not_read(&mut self) {
-        let is_overdue = |activity: &Activity| {
+        let timed_out = |activity: &Activity| {
             let since = activity.unsent_since();
             since.is_some_and(|since| since.elapsed() >= RESPONSE_TIMEOUT)
         };
         let open = self.open.iter();
-        let overdue = open.filter(|(_, (_, activity))| is_overdue(activity));
+        let overdue = open.filter(|(_, (_, activity))| timed_out(activity));
         let overdue: Vec<Id> = overdue.map(|(id, _)| *id).collect();
         for id in overdue {
             self.close(id, &self.metrics.clone().connections.unread);
@@ -219,7 +213,7 @@ impl Connections {
     }
 
     /// Whoever opens connections could otherwise fill the log.
-    fn warn_seldom(&self, trouble: &str) {
+    fn warn_throttled(&self, trouble: &str) {
         if self.trouble_log.is_due(Instant::now().into()) {
             warn!("{trouble}");
         }

@@ -8,19 +8,19 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rl_bucket::Decision;
 
-use crate::accept::Form;
-use crate::body::Body;
-use crate::caller;
+use super::body::Body;
+use super::caller;
+use super::headers;
+use super::negotiate::Form;
+use super::problem::{Kind, Problem};
 use crate::config::AnswerFlags;
-use crate::headers;
-use crate::limiter::{Answer, Asked};
-use crate::problem::{Kind, Problem};
+use crate::limit::{Answer, LimitRequest};
 
 /// The response to a request of the caller at `ip` that has its answer.
 pub(crate) fn answered(
     form: Form<'_>,
     ip: IpAddr,
-    asked: &Asked,
+    asked: &LimitRequest,
     answer: &Answer,
     flags: &AnswerFlags,
 ) -> Response {
@@ -71,7 +71,7 @@ mod tests {
 
     /// The status, the RateLimit field and the body of this answer.
     async fn told(answer: Answer) -> (u16, Option<HeaderValue>, String) {
-        let asked = Asked {
+        let asked = LimitRequest {
             algorithm: Algorithm::Token,
             key: String::new(),
             policy: Policy::new(Rate::parse(b"10").unwrap(), Capacity::new(1).unwrap()),

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
-use crate::serving::RESPONSE_TIMEOUT;
+use super::acceptor::RESPONSE_TIMEOUT;
 
 /// Connections that may wait to be accepted; the kernel's own limit is lower on most machines.
 const BACKLOG: i32 = 4096;

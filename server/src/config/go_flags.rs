@@ -1,12 +1,12 @@
-//! Flags in Go's spelling.
+//! Flags in Go's go_flags.
 
 use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, Command};
 
-/// Go's spelling of flags in clap's: `-addr X` becomes `--addr=X`, so that X may begin with a dash. What follows `--`
+/// Go's go_flags of flags in clap's: `-addr X` becomes `--addr=X`, so that X may begin with a dash. What follows `--`
 /// stays as it is.
-pub(super) fn in_claps(
+pub(super) fn to_clap(
     command: &Command,
     words: impl IntoIterator<Item = OsString>,
 ) -> Vec<OsString> {

@@ -12,7 +12,7 @@ const LONGEST_KEY: usize = 512;
 
 /// What the query says. What it leaves out is as for any caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Question {
+pub(crate) struct QueryParams {
     /// Names the bucket, in the place of the caller's address.
     pub(crate) key: Option<String>,
     /// How many tokens are asked for.
@@ -48,7 +48,7 @@ impl fmt::Display for BadQuery {
     }
 }
 
-impl Question {
+impl QueryParams {
     /// Reads a query such as `key=user:42&cost=3&rate=600/m&burst=20`, of a caller that may ask for such things or may not.
     ///
     /// # Errors
@@ -127,11 +127,11 @@ mod tests {
     use super::*;
 
     fn reason(query: &str) -> String {
-        Question::parse(query, true).unwrap_err().to_string()
+        QueryParams::parse(query, true).unwrap_err().to_string()
     }
 
     fn key_of(query: &str) -> Option<String> {
-        Question::parse(query, true).unwrap().key
+        QueryParams::parse(query, true).unwrap().key
     }
 
     fn policy(rate: &str, burst: u64) -> Policy {
@@ -142,18 +142,21 @@ mod tests {
     #[test]
     fn each_parameter_is_read_and_the_rest_is_the_server_s() {
         let own = policy("10", 20);
-        let question = Question::parse("key=user:42&cost=3&rate=5/30s&burst=7", true).unwrap();
+        let question = QueryParams::parse("key=user:42&cost=3&rate=5/30s&burst=7", true).unwrap();
         assert_eq!(question.key.as_deref(), Some("user:42"));
         assert_eq!(question.cost, Tokens::new(3));
         assert_eq!(question.policy(own), policy("5/30s", 7));
-        let question = Question::parse("burst=7", true).unwrap();
+        let question = QueryParams::parse("burst=7", true).unwrap();
         assert_eq!(question.policy(own), policy("10", 7));
-        let question = Question::parse("rate=600%2Fm", true).unwrap();
+        let question = QueryParams::parse("rate=600%2Fm", true).unwrap();
         assert_eq!(question.policy(own), policy("600/m", 20));
         for nothing in ["", "&", "&&"] {
-            assert_eq!(Question::parse(nothing, false), Ok(Question::default()));
+            assert_eq!(
+                QueryParams::parse(nothing, false),
+                Ok(QueryParams::default())
+            );
         }
-        assert_eq!(Question::default().policy(own), own);
+        assert_eq!(QueryParams::default().policy(own), own);
     }
 
     #[test]
@@ -166,14 +169,14 @@ mod tests {
             "key",
             "key=a&nonsense=1",
         ] {
-            let error = Question::parse(query, false).unwrap_err().to_string();
+            let error = QueryParams::parse(query, false).unwrap_err().to_string();
             assert!(
                 error.ends_with("is not taken from callers: start rl-server with -trust-caller"),
                 "{error}"
             );
         }
         assert_eq!(
-            Question::parse("a=1", false),
+            QueryParams::parse("a=1", false),
             Err(BadQuery::Unknown("a".to_owned()))
         );
     }
@@ -246,11 +249,11 @@ mod tests {
 
         #[test]
         fn no_query_makes_a_question_of_more_than_was_asked(query in "[a-z=&%+0-9/]{0,40}") {
-            if let Ok(question) = Question::parse(&query, true) {
+            if let Ok(question) = QueryParams::parse(&query, true) {
                 prop_assert_eq!(question.key.is_some(), query.contains("key="));
             }
-            if let Ok(question) = Question::parse(&query, false) {
-                prop_assert_eq!(question, Question::default());
+            if let Ok(question) = QueryParams::parse(&query, false) {
+                prop_assert_eq!(question, QueryParams::default());
             }
         }
     }

@@ -14,17 +14,17 @@ use crate::shutdown::Shutdown;
 
 /// Why an allowed request does not wait for its turn. Its tokens stay taken: those after it have been told theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unshaped {
+pub(crate) enum ShapeError {
     /// As many wait as may.
-    Crowded,
+    QueueFull,
     /// Its turn comes after the server's end.
     Stopping,
 }
 
-impl fmt::Display for Unshaped {
+impl fmt::Display for ShapeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Crowded => "too many requests wait for their turn",
+            Self::QueueFull => "too many requests wait for their turn",
             Self::Stopping => "the server stops before the turn of this request",
         })
     }
@@ -52,14 +52,14 @@ impl Shaping {
     }
 
     /// Waits for a turn that comes after `delay`. Whoever stops waiting, because its client hangs up, frees its place.
-    pub(crate) async fn wait(&self, delay: Duration) -> Result<(), Unshaped> {
+    pub(crate) async fn wait(&self, delay: Duration) -> Result<(), ShapeError> {
         if delay.is_zero() {
             return Ok(());
         }
         let turn = Instant::now() + delay;
         let waited = match self.places.try_acquire() {
             Ok(_place) => self.wait_until(turn).await,
-            Err(_) => Err(Unshaped::Crowded),
+            Err(_) => Err(ShapeError::QueueFull),
         };
         if waited.is_err() {
             self.metrics.shaping.refused.inc();
@@ -67,13 +67,13 @@ impl Shaping {
         waited
     }
 
-    async fn wait_until(&self, turn: Instant) -> Result<(), Unshaped> {
+    async fn wait_until(&self, turn: Instant) -> Result<(), ShapeError> {
         let _counted = Counted::new(&self.metrics.shaping.waiting);
         let mut shutdown = self.shutdown.clone();
         tokio::select! {
             () = sleep_until(turn) => return Ok(()),
-            end = shutdown.stopping() => if turn > end {
-                return Err(Unshaped::Stopping);
+            end = shutdown.stop_deadline() => if turn > end {
+                return Err(ShapeError::Stopping);
             }
         }
         sleep_until(turn).await;

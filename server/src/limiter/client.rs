@@ -1,4 +1,4 @@
-//! One connection, and all that is said over it: beside [`super::address`], the only file that knows the client crate.
+//! One connection, and all that is said over it: beside [`crate::redis_address`], the only file that knows the client crate.
 //!
 //! What was sent is never sent again: neither here nor in the crate, whose plain connection knows no retries.
 
@@ -11,10 +11,11 @@ use redis::{
 };
 use rl_bucket::{Algorithm, Decision, Tokens};
 
-use super::Asked;
-use super::address::Server;
-use super::slots::{Node, Slots};
-use crate::error::Unavailable;
+use super::slots::{Slots, redirection};
+use crate::limit::LimitRequest;
+use crate::limit::Unavailable;
+use crate::redis_address::Node;
+use crate::redis_address::Server;
 
 /// Bytes for the words of a call beside its key.
 const NUMBERS: usize = 64;
@@ -24,7 +25,7 @@ const PIPELINE: usize = 1024;
 
 /// What a call got instead of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum CallError {
     /// The connection was closed before an answer came.
     Closed,
     /// The reply cannot be the reply to this call. Redis, or a proxy before it, has sent one too many or too few.
@@ -37,13 +38,13 @@ pub(super) enum Fault {
     Ask(Node),
 }
 
-impl From<Fault> for Unavailable {
-    fn from(fault: Fault) -> Self {
+impl From<CallError> for Unavailable {
+    fn from(fault: CallError) -> Self {
         match fault {
-            Fault::Closed | Fault::Mismatched => Self::NoAnswer,
-            Fault::Undecided(reason) => reason,
-            Fault::Moved(_) => Self::Refused("MOVED".to_owned()),
-            Fault::Ask(_) => Self::Refused("ASK".to_owned()),
+            CallError::Closed | CallError::Mismatched => Self::NoAnswer,
+            CallError::Undecided(reason) => reason,
+            CallError::Moved(_) => Self::Refused("MOVED".to_owned()),
+            CallError::Ask(_) => Self::Refused("ASK".to_owned()),
         }
     }
 }
@@ -115,25 +116,25 @@ impl Connection {
     }
 
     /// Takes what is asked for.
-    pub(super) async fn ask(&self, asked: &Asked) -> Result<Decision, Fault> {
+    pub(super) async fn ask(&self, asked: &LimitRequest) -> Result<Decision, CallError> {
         let reply = self.0.clone().send_packed_command(&command(asked)).await;
-        decision(reply.map_err(|_| Fault::Closed)?, asked)
+        decision(reply.map_err(|_| CallError::Closed)?, asked)
     }
 
     /// As [`Connection::ask`], of a node that is still taking over the key's slot.
-    pub(super) async fn ask_importing(&self, asked: &Asked) -> Result<Decision, Fault> {
+    pub(super) async fn ask_importing(&self, asked: &LimitRequest) -> Result<Decision, CallError> {
         let mut both = redis::pipe();
         both.cmd("ASKING").add_command(command(asked));
         let replies = self.0.clone().send_packed_commands(&both, 1, 1).await;
-        let reply = replies.map_err(|_| Fault::Closed)?.pop();
+        let reply = replies.map_err(|_| CallError::Closed)?.pop();
         decision(reply.unwrap_or_default(), asked)
     }
 
     /// Which node of the cluster serves which slots, as `asked`, the node at the other end, sees it.
-    pub(super) async fn slots(&self, asked: &Node) -> Result<Slots<Node>, Fault> {
+    pub(super) async fn slots(&self, asked: &Node) -> Result<Slots<Node>, CallError> {
         let mut query = redis::cmd("CLUSTER");
         let reply = self.0.clone().send_packed_command(query.arg("SLOTS")).await;
-        let slots: Option<Slots<Node>> = match reply.map_err(|_| Fault::Closed)? {
+        let slots: Option<Slots<Node>> = match reply.map_err(|_| CallError::Closed)? {
             Value::ServerError(error) => return Err(refusal(&error)),
             Value::Array(ranges) => ranges
                 .iter()
@@ -141,7 +142,7 @@ impl Connection {
                 .collect(),
             _ => None,
         };
-        slots.ok_or(Fault::Mismatched)
+        slots.ok_or(CallError::Mismatched)
     }
 }
 
@@ -168,7 +169,7 @@ pub(super) async fn primary(
     Ok(Node { host, port })
 }
 
-fn command(asked: &Asked) -> Cmd {
+fn command(asked: &LimitRequest) -> Cmd {
     let mut command = Cmd::with_capacity(6, asked.key.len() + NUMBERS);
     command.arg(match asked.algorithm {
         Algorithm::Token => "RL.TOKEN",
@@ -183,19 +184,19 @@ fn command(asked: &Asked) -> Cmd {
     command
 }
 
-fn decision(reply: Value, asked: &Asked) -> Result<Decision, Fault> {
+fn decision(reply: Value, asked: &LimitRequest) -> Result<Decision, CallError> {
     match reply {
         Value::ServerError(error) => Err(fault(&error, asked)),
         Value::Array(items) => decoded(&items)
             .filter(|decision| fits(decision, items.len(), asked))
-            .ok_or(Fault::Mismatched),
-        _ => Err(Fault::Mismatched),
+            .ok_or(CallError::Mismatched),
+        _ => Err(CallError::Mismatched),
     }
 }
 
 /// Whether a decision of so many numbers can be the reply to this request: it has the limit that was asked for, and its numbers
 /// agree with one another. After a surplus reply all later ones are somebody else's.
-fn fits(decision: &Decision, numbers: usize, asked: &Asked) -> bool {
+fn fits(decision: &Decision, numbers: usize, asked: &LimitRequest) -> bool {
     let expected_numbers = match asked.algorithm {
         Algorithm::Token => 5,
         Algorithm::Leaky => 6,
@@ -230,21 +231,23 @@ fn decoded(items: &[Value]) -> Option<Decision> {
     Decision::from_wire(numbers)
 }
 
-fn fault(error: &ServerError, asked: &Asked) -> Fault {
+fn fault(error: &ServerError, asked: &LimitRequest) -> CallError {
     let details = error.details().unwrap_or_default();
-    let to = |of: fn(Node) -> Fault| {
-        Node::after_redirection(details, asked.key.as_bytes()).map_or(Fault::Mismatched, of)
+    let to = |of: fn(Node) -> CallError| {
+        redirection(details, asked.key.as_bytes()).map_or(CallError::Mismatched, of)
     };
     match error.code() {
-        "MOVED" => to(Fault::Moved),
-        "ASK" => to(Fault::Ask),
-        "ERR" if details.starts_with("unknown command") => Fault::Undecided(Unavailable::NoModule),
+        "MOVED" => to(CallError::Moved),
+        "ASK" => to(CallError::Ask),
+        "ERR" if details.starts_with("unknown command") => {
+            CallError::Undecided(Unavailable::NoModule)
+        }
         _ => refusal(error),
     }
 }
 
-fn refusal(error: &ServerError) -> Fault {
-    Fault::Undecided(Unavailable::Refused(error.code().to_owned()))
+fn refusal(error: &ServerError) -> CallError {
+    CallError::Undecided(Unavailable::Refused(error.code().to_owned()))
 }
 
 /// First and last slot, and the primary that serves them: `asked` itself where no host is named.
@@ -284,9 +287,9 @@ mod tests {
 
     use super::*;
 
-    fn request(algorithm: Algorithm, cost: u64) -> Asked {
+    fn request(algorithm: Algorithm, cost: u64) -> LimitRequest {
         let policy = Rate::parse(b"10").zip(Capacity::new(20));
-        Asked {
+        LimitRequest {
             algorithm,
             key: "rl:token:192.0.2.1".to_owned(),
             policy: policy
@@ -332,12 +335,12 @@ mod tests {
             &[],
         ] {
             let decision = decision(reply(numbers), &token);
-            assert_eq!(decision, Err(Fault::Mismatched), "{numbers:?}");
+            assert_eq!(decision, Err(CallError::Mismatched), "{numbers:?}");
         }
         let leaky = request(Algorithm::Leaky, 1);
         for numbers in [&[1, 20, 19, 0, 100][..], &[0, 20, 0, 9, 100, 9]] {
-            assert_eq!(decision(reply(numbers), &leaky), Err(Fault::Mismatched));
+            assert_eq!(decision(reply(numbers), &leaky), Err(CallError::Mismatched));
         }
-        assert_eq!(decision(Value::Okay, &token), Err(Fault::Mismatched));
+        assert_eq!(decision(Value::Okay, &token), Err(CallError::Mismatched));
     }
 }

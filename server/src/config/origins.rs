@@ -1,15 +1,8 @@
-//! Which scripts of other origins may read the answers: CORS.
+//! Origins that `-cors-origins` names.
 
 use std::str::FromStr;
-use std::time::Duration;
 
-use axum::http::{HeaderValue, Method};
-use tower_http::cors::{AllowOrigin, CorsLayer};
-
-use crate::headers;
-
-/// How long a browser may remember a preflight: a day, of which most take two hours.
-const REMEMBERED: Duration = Duration::from_hours(24);
+use axum::http::HeaderValue;
 
 /// Origins such as `https://app.example`: none, some, or with `*` all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,23 +47,6 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
     host.filter(|host| is_host(host))
         .and_then(|_| HeaderValue::from_str(&origin).ok())
         .ok_or_else(|| format!("expected origins such as https://app.example, or *: '{text}'"))
-}
-
-/// Answers preflights, which then spend no token, and says in other answers that these origins may read them.
-///
-/// `None` if there are no such origins.
-pub(crate) fn layer(origins: &Origins) -> Option<CorsLayer> {
-    let allowed = match origins {
-        Origins::Listed(origins) if origins.is_empty() => return None,
-        Origins::Listed(origins) => AllowOrigin::list(origins.clone()),
-        Origins::All => AllowOrigin::any(),
-    };
-    let layer = CorsLayer::new()
-        .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::HEAD])
-        .expose_headers(headers::EXPOSED)
-        .max_age(REMEMBERED);
-    Some(layer)
 }
 
 #[cfg(test)]
