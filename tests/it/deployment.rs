@@ -62,7 +62,7 @@ fn systemd_confines_the_unit_and_bounds_what_it_takes() {
     let unit = unit();
     let lines: Vec<&str> = unit.lines().collect();
     for line in [
-        "MemoryMax=512M",
+        "MemoryMax=2560M",
         "TasksMax=512",
         "DynamicUser=yes",
         "NoNewPrivileges=yes",

@@ -1,12 +1,14 @@
 //! What an operator sees of one process: its health and its log.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Command;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rl_tests::{Answer, HttpServer, Port, RedisServer, artifacts, eventually, get};
+use rl_tests::{
+    Answer, Fault, FaultProxy, HttpServer, Port, RedisServer, artifacts, eventually, get,
+};
 use serde_json::Value;
 
 use crate::http::start;
@@ -120,15 +122,22 @@ fn calls(redis: &RedisServer) -> u128 {
 
 #[test]
 fn clients_that_hang_up_do_not_make_more_probes() {
-    let (redis, http) = start(&[]);
+    let redis = RedisServer::start_on_tcp(&[]);
+    let proxy = FaultProxy::to(redis.port());
+    let http = HttpServer::start(&["-redis", &proxy.address()]);
+    // Clients are gone before Redis has answered.
+    proxy.set(Fault::SlowReplies(Duration::from_millis(2)));
     let (before, begun) = (calls(&redis), Instant::now());
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                for _ in 0..2000 {
+                for _ in 0..100 {
                     let mut stream = http.connect();
+                    let patience = Duration::from_millis(10);
+                    stream.set_read_timeout(Some(patience)).expect("set");
                     let head = b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n";
                     stream.write_all(head).expect("sent");
+                    let _ = stream.read(&mut [0; 1000]);
                 }
             });
         }

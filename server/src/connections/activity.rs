@@ -42,7 +42,18 @@ impl Activity {
 
     /// Counts anew how long it asks nothing.
     pub(crate) fn touch(&self) {
-        let since_us = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.touch_at(Instant::now());
+    }
+
+    /// A request is no longer in flight.
+    fn is_over(&self, now: Instant) {
+        self.touch_at(now);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn touch_at(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.opened);
+        let since_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
         self.quiet_since_us.store(since_us, Ordering::Relaxed);
     }
 
@@ -72,27 +83,29 @@ impl Activity {
 }
 
 /// A request that is not answered yet. It ends by an answer, or by a client that hangs up.
-pub(crate) struct InFlight(Arc<Activity>);
+pub(crate) struct InFlight(Option<Arc<Activity>>);
 
 impl InFlight {
     pub(crate) fn new(activity: Arc<Activity>) -> Self {
         activity.in_flight.fetch_add(1, Ordering::Relaxed);
         activity.has_asked.store(true, Ordering::Relaxed);
-        Self(activity)
+        Self(Some(activity))
     }
 
     /// Its answer is finished, and has to be sent.
-    pub(crate) fn answered(self, finished: Instant) -> Unsent {
-        let activity = self.0.clone();
+    pub(crate) fn answered(mut self, finished: Instant) -> Option<Unsent> {
+        let activity = self.0.take()?;
         activity.unsent().push(finished);
-        Unsent { activity, finished }
+        activity.is_over(finished);
+        Some(Unsent { activity, finished })
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.touch();
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(activity) = &self.0 {
+            activity.is_over(Instant::now());
+        }
     }
 }
 

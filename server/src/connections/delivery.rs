@@ -18,8 +18,7 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    pub(crate) fn new(body: Body, unsent: Unsent) -> Self {
-        let unsent = Some(unsent);
+    pub(crate) fn new(body: Body, unsent: Option<Unsent>) -> Self {
         Self { body, unsent }
     }
 }
