@@ -13,16 +13,16 @@ use crate::{args, cell, clock};
 pub(crate) static TAKES_OVER: AtomicBool = AtomicBool::new(false);
 
 /// `RL.TOKEN key rate burst [COST n [PARTIAL] | FORCE n | REFUND n]`
-pub(crate) fn token(call: &Call) -> Result<Reply, Error> {
+pub(crate) fn token(call: &mut Call<'_>) -> Result<Reply, Error> {
     limit(call, Algorithm::Token)
 }
 
 /// `RL.LEAKY key rate capacity [COST n [PARTIAL] | FORCE n | REFUND n]`
-pub(crate) fn leaky(call: &Call) -> Result<Reply, Error> {
+pub(crate) fn leaky(call: &mut Call<'_>) -> Result<Reply, Error> {
     limit(call, Algorithm::Leaky)
 }
 
-fn limit(call: &Call, algorithm: Algorithm) -> Result<Reply, Error> {
+fn limit(call: &mut Call<'_>, algorithm: Algorithm) -> Result<Reply, Error> {
     let (policy, request) = args::limit(algorithm, call.words_after_key())?;
     let mut key = call.open_for_writing(1)?;
     let mut bucket = Bucket::open(key.state()?, algorithm, policy, clock::now())?;
@@ -32,7 +32,7 @@ fn limit(call: &Call, algorithm: Algorithm) -> Result<Reply, Error> {
 }
 
 /// `RL.PEEK key [COST n]`
-pub(crate) fn peek(call: &Call) -> Result<Reply, Error> {
+pub(crate) fn peek(call: &mut Call<'_>) -> Result<Reply, Error> {
     let request = args::peek(call.words_after_key())?;
     let Some(state) = call.open_for_reading(1)?.state()? else {
         return Ok(Reply::Nil);
@@ -42,7 +42,7 @@ pub(crate) fn peek(call: &Call) -> Result<Reply, Error> {
 }
 
 /// `RL.INFO key`
-pub(crate) fn info(call: &Call) -> Result<Reply, Error> {
+pub(crate) fn info(call: &mut Call<'_>) -> Result<Reply, Error> {
     args::end(call.words_after_key())?;
     let Some(state) = call.open_for_reading(1)?.state()? else {
         return Ok(Reply::Nil);
@@ -59,16 +59,16 @@ pub(crate) fn info(call: &Call) -> Result<Reply, Error> {
 }
 
 /// `RL.THROTTLE key max_burst count period [quantity]`
-pub(crate) fn throttle(call: &Call) -> Result<Reply, Error> {
+pub(crate) fn throttle(call: &mut Call<'_>) -> Result<Reply, Error> {
     throttle_as("rl.throttle", call)
 }
 
 /// `CL.THROTTLE key max_burst count period [quantity]`
-pub(crate) fn cl_throttle(call: &Call) -> Result<Reply, Error> {
+pub(crate) fn cl_throttle(call: &mut Call<'_>) -> Result<Reply, Error> {
     throttle_as("cl.throttle", call)
 }
 
-fn throttle_as(command: &'static str, call: &Call) -> Result<Reply, Error> {
+fn throttle_as(command: &'static str, call: &mut Call<'_>) -> Result<Reply, Error> {
     let (policy, request) = args::throttle(command, call.words_after_key())?;
     let mut key = call.open_for_writing(1)?;
     let now = clock::now();

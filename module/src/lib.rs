@@ -4,8 +4,8 @@
 //! `args` how its words are read, `reply` and `error` what it says, `cell` what redis-cell's users find unchanged,
 //! `clock` the one reading of the time, `docs` what the server tells of each command (in C's shape: `describe`), `load` how they get there,
 //! `listeners` whether anyone hears of a change, `guard` where a panic ends,
-//! `stats` what INFO counts, and `redis` the only file that touches the raw Redis API, which it holds behind a small safe
-//! face.
+//! `stats` what INFO counts, and `redis` with what is below it all that touches the raw Redis API, which it holds behind a
+//! small safe face.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! What happens when the module is loaded.
+//! What happens when the module is loaded, and when it is to be unloaded.
 
 use std::ffi::{CStr, CString};
 use std::sync::atomic::Ordering;
@@ -91,7 +91,89 @@ fn categories(command: &Command, category: bool) -> &'static CStr {
     }
 }
 
+/// Whether the module can be unloaded without a crash of the server, or why not.
+///
+/// Servers free our commands though clients have them queued in a transaction, which EXEC then runs, and though users are
+/// allowed or denied them by name, which Redis 7.4 and newer assert at once and older ones when asked for ACL LIST.
+pub(crate) fn may_unload(context: Context) -> Result<(), String> {
+    if context.list_has(c"CLIENT", has_queued_commands) {
+        return Err(
+            "a client has queued commands in a transaction: try again when it has ended".into(),
+        );
+    }
+    if context.list_has(c"ACL", names_a_command) {
+        return Err(
+            "an ACL user names a command of this module: first remove those rules, as with ACL SETUSER or ACL DELUSER"
+                .into(),
+        );
+    }
+    Ok(())
+}
+
+/// Whether a line of CLIENT LIST is of a client inside MULTI, or running EXEC, that has queued something.
+fn has_queued_commands(clients: &[u8]) -> bool {
+    let mut words = clients.split(|byte| byte.is_ascii_whitespace());
+    words.any(|word| {
+        let count = word.strip_prefix(b"multi=");
+        count.is_some_and(|count| !matches!(count, b"-1" | b"0"))
+    })
+}
+
+/// Whether a line of ACL LIST has a rule for one of our commands, in a selector or not.
+fn names_a_command(user: &[u8]) -> bool {
+    let mut rules = user.split(|byte| matches!(byte, b' ' | b'(' | b')'));
+    rules.any(|rule| {
+        let name = rule.strip_prefix(b"+").or(rule.strip_prefix(b"-"));
+        let names = |command: &Command| {
+            name.is_some_and(|name| name.eq_ignore_ascii_case(command.name.to_bytes()))
+        };
+        COMMANDS.iter().any(names) || names(&CL_THROTTLE)
+    })
+}
+
 /// Writes a line to the server's log.
 pub(crate) fn warn(context: Context, line: &str) {
     context.log_warning(&CString::new(line).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_queued_commands_count_as_a_transaction() {
+        assert!(has_queued_commands(
+            b"id=3 multi=-1 cmd=x\nid=4 multi=2 watch=0 cmd=y\n"
+        ));
+        assert!(!has_queued_commands(
+            b"id=3 name=multi multi=-1 cmd=x\nid=4 multi=0 cmd=multi\n"
+        ));
+    }
+
+    #[test]
+    fn only_rules_with_the_name_of_a_command_of_ours_are_found() {
+        for rules in [
+            "+rl.token",
+            "-RL.MULTI",
+            "(+@read +cl.throttle)",
+            "~* (~x +rl.peek ~y)",
+        ] {
+            assert!(
+                names_a_command(format!("user a on nopass {rules}").as_bytes()),
+                "{rules}"
+            );
+        }
+        for rules in [
+            "+@ratelimit",
+            "~rl.token",
+            "&rl.token",
+            "+rl.other",
+            "+set|rl.token",
+        ] {
+            assert!(
+                !names_a_command(format!("user rl.token on nopass {rules}").as_bytes()),
+                "{rules}"
+            );
+        }
+    }
 }

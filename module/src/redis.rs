@@ -1,17 +1,17 @@
-//! The Redis module API behind a small safe face. All `unsafe` of the module is in this file.
+//! The Redis module API behind a small safe face. All `unsafe` of the module is in this file and in `redis/`.
 //!
 //! What every block relies on: Redis calls us on one thread, with a context and arguments that live until we return, and
 //! [`missing_function`] was asked at load, so that a function that is used here is there unless it is asked for first.
 
-use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
+use std::ffi::{CStr, c_int, c_void};
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use redis_module::raw::{
     self, RedisModuleCommand, RedisModuleCommandInfo, RedisModuleCtx, RedisModuleEvent,
-    RedisModuleInfoCtx, RedisModuleKey, RedisModuleString,
+    RedisModuleInfoCtx, RedisModuleString,
 };
-use rl_bucket::{Change, State};
 
 use crate::docs::Command;
 use crate::error::Error;
@@ -28,9 +28,6 @@ const WRITE: c_int = raw::REDISMODULE_WRITE.cast_signed();
 /// The name in MODULE LIST, and the version there: 0.1.0.
 const NAME: &CStr = c"rl";
 const VERSION: c_int = 100;
-
-/// What a key without a deadline has in the place of one.
-const NO_EXPIRE: c_longlong = -1;
 
 /// The word that a replicated deadline follows, made once: Redis would make and free one for each change.
 static PXAT: AtomicPtr<RedisModuleString> = AtomicPtr::new(ptr::null_mut());
@@ -54,19 +51,27 @@ macro_rules! first_missing {
     }};
 }
 
+mod key;
+mod keys;
+mod unload;
+
+pub(crate) use key::Key;
+pub(crate) use keys::Keys;
+
 /// The function without which the module cannot be, if one is missing.
 pub(crate) fn missing_function() -> Option<&'static str> {
     first_missing![
-        RedisModule_CloseKey RedisModule_CreateCommand RedisModule_CreateString RedisModule_DeleteKey
-        RedisModule_FreeServerInfo RedisModule_FreeString RedisModule_GetContextFlags
+        RedisModule_Call RedisModule_CallReplyArrayElement RedisModule_CallReplyLength
+        RedisModule_CallReplyStringPtr RedisModule_CallReplyType RedisModule_CloseKey RedisModule_CreateCommand
+        RedisModule_CreateString RedisModule_DeleteKey RedisModule_FreeCallReply RedisModule_FreeServerInfo RedisModule_FreeString RedisModule_GetContextFlags
         RedisModule_GetExpire RedisModule_GetServerInfo
         RedisModule_InfoAddFieldULongLong RedisModule_InfoAddSection RedisModule_InfoBeginDictField
-        RedisModule_InfoEndDictField RedisModule_KeyType RedisModule_Log RedisModule_OpenKey
-        RedisModule_RegisterInfoFunc RedisModule_Replicate RedisModule_ReplicateVerbatim
+        RedisModule_InfoEndDictField RedisModule_KeyType RedisModule_Log RedisModule_NotifyKeyspaceEvent
+        RedisModule_OpenKey RedisModule_RegisterInfoFunc RedisModule_RetainString RedisModule_Replicate RedisModule_ReplicateVerbatim
         RedisModule_ReplyWithArray RedisModule_ReplyWithError RedisModule_ReplyWithLongLong
         RedisModule_ReplyWithNull RedisModule_ReplyWithStringBuffer RedisModule_ServerInfoGetFieldUnsigned
         RedisModule_SetAbsExpire RedisModule_SetModuleOptions RedisModule_SignalModifiedKey RedisModule_StringDMA
-        RedisModule_StringPtrLen RedisModule_StringTruncate RedisModule_SubscribeToServerEvent
+        RedisModule_StringPtrLen RedisModule_StringSet RedisModule_SubscribeToServerEvent
         RedisModule_ValueLength RedisModule_WrongArity
     ]
 }
@@ -83,7 +88,7 @@ macro_rules! entry {
         pub(crate) unsafe extern "C" fn $name(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             // SAFETY: Redis gives a live context and `argc` arguments.
             let call = unsafe { Call::new(ctx, argv, argc) };
-            answer(&call, $counted, $handler)
+            answer(call, $counted, $handler)
         }
     };
 }
@@ -96,14 +101,19 @@ entry!(rl_multi, Counted::Multi, multi::multi);
 entry!(rl_throttle, Counted::Throttle, commands::throttle);
 entry!(cl_throttle, Counted::Throttle, commands::cl_throttle);
 
-fn answer(call: &Call, counted: Counted, handler: fn(&Call) -> Result<Reply, Error>) -> c_int {
+fn answer(
+    mut call: Call<'_>,
+    counted: Counted,
+    handler: fn(&mut Call<'_>) -> Result<Reply, Error>,
+) -> c_int {
+    let context = call.context;
     let answered = guard(|| {
-        let outcome = handler(call);
+        let outcome = handler(&mut call);
         stats::count(counted, &outcome);
-        reply::send(call.context, &outcome);
+        reply::send(context, &outcome);
     });
     if answered.is_none() {
-        reply::send(call.context, &Err(Error::Internal));
+        reply::send(context, &Err(Error::Internal));
     }
     OK
 }
@@ -291,23 +301,25 @@ fn add_field(ctx: *mut RedisModuleInfoCtx, name: &CStr, value: u64) {
     unsafe { api!(RedisModule_InfoAddFieldULongLong(ctx, name.as_ptr(), value)) };
 }
 
-/// One call of a command: its words and its keys.
-pub(crate) struct Call {
+/// One call of a command: its words and its keys. The words live as long as the call, the keys until they are closed.
+pub(crate) struct Call<'a> {
     context: Context,
     argv: Argv,
     argc: usize,
+    words: PhantomData<&'a [u8]>,
 }
 
-impl Call {
+impl<'a> Call<'a> {
     /// # Safety
     ///
-    /// `ctx` is a live context, and `argv` holds `argc` strings that live as long as the call.
+    /// `ctx` is a live context, and `argv` holds `argc` strings that live for `'a`.
     unsafe fn new(ctx: Ctx, argv: Argv, argc: c_int) -> Self {
         let (context, argc) = (Context(ctx), usize::try_from(argc).unwrap_or(0));
         Self {
             context,
             argv,
             argc,
+            words: PhantomData,
         }
     }
 
@@ -316,12 +328,12 @@ impl Call {
         (i < self.argc).then(|| unsafe { *self.argv.add(i) })
     }
 
-    fn word(&self, i: usize) -> &[u8] {
+    fn word(&self, i: usize) -> &'a [u8] {
         let Some(argument) = self.argument(i) else {
             return &[];
         };
         let mut len = 0;
-        // SAFETY: the string lives as long as the call, is never changed by us, and has `len` bytes.
+        // SAFETY: the string lives for `'a`, is never changed by us, and has `len` bytes.
         unsafe {
             let bytes = api!(RedisModule_StringPtrLen(argument, &raw mut len));
             std::slice::from_raw_parts(bytes.cast(), len)
@@ -329,191 +341,13 @@ impl Call {
     }
 
     /// All words after the command's name.
-    pub(crate) fn words_after_name(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    pub(crate) fn words_after_name(&self) -> impl ExactSizeIterator<Item = &'a [u8]> {
         (1..self.argc).map(|i| self.word(i))
     }
 
     /// The words after the key, which is argument 1.
-    pub(crate) fn words_after_key(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn words_after_key(&self) -> impl Iterator<Item = &'a [u8]> {
         (2..self.argc).map(|i| self.word(i))
-    }
-
-    /// Opens the key that argument `i` names.
-    pub(crate) fn open_for_reading(&self, i: usize) -> Result<Key<'_>, Error> {
-        self.open(i, READ)
-    }
-
-    /// Opens the key that argument `i` names. No key may be opened twice in one call.
-    pub(crate) fn open_for_writing(&self, i: usize) -> Result<Key<'_>, Error> {
-        self.open(i, READ | WRITE)
-    }
-
-    fn open(&self, i: usize, mode: c_int) -> Result<Key<'_>, Error> {
-        let name = self.argument(i).ok_or(Error::WrongArity)?;
-        // SAFETY: context and name are alive. A key that is missing opens as null for reading, which every call allows.
-        let key = unsafe { api!(RedisModule_OpenKey(self.context.0, name, mode)) }.cast();
-        Ok(Key {
-            call: self,
-            name,
-            key,
-            mode,
-            found: None,
-        })
-    }
-}
-
-/// An open key of a call; closed when dropped.
-pub(crate) struct Key<'a> {
-    call: &'a Call,
-    name: *mut RedisModuleString,
-    key: *mut RedisModuleKey,
-    mode: c_int,
-    /// The bucket in it and where its bytes are, once they were looked for.
-    found: Option<(State, *mut u8)>,
-}
-
-impl Key<'_> {
-    /// The bucket in this key, if there is one.
-    pub(crate) fn state(&mut self) -> Result<Option<State>, Error> {
-        let Some(bytes) = self.bytes(State::LEN) else {
-            return self.is_empty().then_some(None).ok_or(Error::WrongType);
-        };
-        // SAFETY: there are as many bytes, and nothing changes them meanwhile.
-        let stored = unsafe { std::slice::from_raw_parts(bytes, State::LEN) };
-        let state = State::decode(stored).ok_or(Error::WrongType)?;
-        self.found = Some((state, bytes));
-        Ok(Some(state))
-    }
-
-    /// The string in this key, if it is one of this length that has a deadline.
-    pub(crate) fn volatile_text(&self, len: usize) -> Option<&[u8]> {
-        let bytes = self.bytes(len)?;
-        // SAFETY: the key is open and holds a string: Redis 8.2 crashes when asked for the deadline of a missing one. There
-        // are as many bytes, and they stay until the key is changed, which no method does while they are borrowed.
-        unsafe {
-            let is_volatile = api!(RedisModule_GetExpire(self.key)) != NO_EXPIRE;
-            is_volatile.then(|| std::slice::from_raw_parts(bytes, len))
-        }
-    }
-
-    /// Where the string in this key is, if it is one of this length; to be written to only if it was opened for that.
-    ///
-    /// The length is asked for first: a look at the bytes of a string that is not stored raw changes how it is stored.
-    fn bytes(&self, len: usize) -> Option<*mut u8> {
-        let mut found = 0;
-        // SAFETY: the key is open, or null, which has no length. A value of another type has no bytes.
-        let bytes: *mut u8 = unsafe {
-            if api!(RedisModule_ValueLength(self.key)) != len {
-                return None;
-            }
-            api!(RedisModule_StringDMA(self.key, &raw mut found, self.mode)).cast()
-        };
-        (!bytes.is_null() && found == len).then_some(bytes)
-    }
-
-    fn is_empty(&self) -> bool {
-        // SAFETY: the key is open; null means that it is missing, and its type is then EMPTY.
-        let kind = unsafe { api!(RedisModule_KeyType(self.key)) };
-        kind as isize == raw::REDISMODULE_KEYTYPE_EMPTY
-    }
-
-    /// Does what a decision wants done with the stored state, and tells replicas, the AOF, watchers and tracking clients.
-    ///
-    /// What is replicated is the effect, never the command that read the clock. It goes first: a server that cannot
-    /// replicate it (`rename-command SET`) is told so before anything has changed.
-    pub(crate) fn save(&mut self, change: Change) -> Result<(), Error> {
-        match change {
-            Change::Nothing => Ok(()),
-            Change::Store(state) => self.store(&state),
-            Change::Remove => self.remove(),
-        }
-    }
-
-    fn store(&mut self, state: &State) -> Result<(), Error> {
-        let (bytes, deadline_ms) = (state.encode(), state.deadline_ms());
-        self.send(Some((&bytes, deadline_ms)))?;
-        let (stored, moves) = match self.found {
-            Some((found, stored)) => (stored, found.deadline_ms() != deadline_ms),
-            None => (self.make_room()?, true),
-        };
-        // SAFETY: the key is open for writing and holds a string of this length, whose bytes are still where they were:
-        // only the deadline, which is set after them, and this method change anything of it.
-        unsafe {
-            ptr::copy_nonoverlapping(bytes.as_ptr(), stored, State::LEN);
-            if moves {
-                api!(RedisModule_SetAbsExpire(
-                    self.key,
-                    deadline_ms.cast_signed()
-                ));
-            }
-            api!(RedisModule_SignalModifiedKey(
-                self.call.context.0,
-                self.name
-            ));
-        }
-        Ok(())
-    }
-
-    /// Makes the key a string of a bucket's length, and says where its bytes are.
-    fn make_room(&self) -> Result<*mut u8, Error> {
-        // SAFETY: the key is open for writing and empty or a string.
-        unsafe { api!(RedisModule_StringTruncate(self.key, State::LEN)) };
-        self.bytes(State::LEN).ok_or(Error::Internal)
-    }
-
-    fn remove(&mut self) -> Result<(), Error> {
-        self.send(None)?;
-        // SAFETY: the key is open for writing.
-        unsafe {
-            api!(RedisModule_DeleteKey(self.key));
-            api!(RedisModule_SignalModifiedKey(
-                self.call.context.0,
-                self.name
-            ));
-        }
-        Ok(())
-    }
-
-    /// Sends what the key will hold, and until when, to whoever listens, and counts a change for the save points.
-    fn send(&self, held: Option<(&[u8; State::LEN], u64)>) -> Result<(), Error> {
-        let ctx = self.call.context.0;
-        let (set, del) = (c"SET".as_ptr(), c"DEL".as_ptr());
-        let mut digits = itoa::Buffer::new();
-        // SAFETY: the context is alive, and PXAT since the module was loaded; the format of a command is that of the
-        // arguments after it.
-        let sent = unsafe {
-            match held {
-                // It goes nowhere, whatever it says.
-                _ if !listeners::are_there() => api!(RedisModule_ReplicateVerbatim(ctx)),
-                None => api!(RedisModule_Replicate(ctx, del, c"s".as_ptr(), self.name)),
-                Some((bytes, deadline_ms)) => {
-                    let deadline = digits.format(deadline_ms);
-                    api!(RedisModule_Replicate(
-                        ctx,
-                        set,
-                        c"sbsb".as_ptr(),
-                        self.name,
-                        bytes.as_ptr().cast::<c_char>(),
-                        State::LEN,
-                        PXAT.load(Ordering::Relaxed),
-                        deadline.as_ptr().cast::<c_char>(),
-                        deadline.len(),
-                    ))
-                }
-            }
-        };
-        if sent == OK {
-            Ok(())
-        } else {
-            Err(Error::NotReplicated)
-        }
-    }
-}
-
-impl Drop for Key<'_> {
-    fn drop(&mut self) {
-        // SAFETY: the key was opened by us and is closed once; null is allowed.
-        unsafe { api!(RedisModule_CloseKey(self.key)) }
     }
 }
 
@@ -547,17 +381,4 @@ pub(crate) unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, argv: Argv, argc: c
         }
         None => ERR,
     }
-}
-
-/// What Redis calls before it forgets the module.
-///
-/// # Safety
-///
-/// To be called by Redis, after the last call of a command.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn RedisModule_OnUnload(_: Ctx) -> c_int {
-    let pxat = PXAT.swap(ptr::null_mut(), Ordering::Relaxed);
-    // SAFETY: the string was made when the module was loaded, and is freed once: nothing finds it there any more.
-    unsafe { api!(RedisModule_FreeString(ptr::null_mut(), pxat)) }
-    OK
 }

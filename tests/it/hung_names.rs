@@ -54,11 +54,11 @@ fn a_look_up_that_hangs_holds_neither_the_end_nor_many_threads() {
     let mut server = Process::from(child);
     let begun = || fs::read(&lookups).map_or(0, |bytes| bytes.len());
     eventually("as many look-ups as there are threads for", || {
-        (begun() >= 8).then_some(())
+        (begun() >= 2).then_some(())
     });
     // There are at least two attempts a second.
     thread::sleep(Duration::from_secs(3));
-    assert_eq!(begun(), 8);
+    assert_eq!(begun(), 2);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0));
 }

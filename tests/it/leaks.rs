@@ -220,37 +220,48 @@ fn sanitized_module() -> PathBuf {
 const ASAN_OPTIONS: &str =
     "detect_leaks=1:halt_on_error=0:fast_unwind_on_malloc=0:symbolize=0:verbosity=1";
 
-/// Best on Redis 6.2.14, whose memory is libc's: then it is watched in the server too, when our frames reach into it.
-#[test]
-#[ignore = "make test-full"]
-fn the_address_sanitizer_finds_no_leak_and_no_invalid_access_of_ours() {
+/// The same server with the sanitizer in our module; `None`, with the reason printed, where that cannot be.
+pub(crate) fn sanitized(mut setup: Setup) -> Option<Setup> {
     let Some(runtime) = runtime() else {
         println!("skipped: there is no address sanitizer");
-        return;
+        return None;
     };
     let server = RedisServer::start_without_module(&[]);
     if server.connect().info("server", "valkey_version").is_some() {
         println!("skipped: Valkey loads modules with RTLD_DEEPBIND, which the sanitizer refuses");
-        return;
+        return None;
     }
-    let module = sanitized_module();
+    setup.module = Some(sanitized_module());
+    setup.environment = [
+        ("LD_PRELOAD", runtime.to_str().expect("UTF-8")),
+        ("ASAN_OPTIONS", ASAN_OPTIONS),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec();
+    Some(setup)
+}
+
+/// Fails if the sanitizer was not there, or reported something that has a frame of ours.
+pub(crate) fn assert_no_report_names_us(server: &RedisServer) {
+    let log = server.log();
+    assert!(log.contains("AddressSanitizer Init done"), "{log}");
+    let ours: Vec<&str> = log
+        .split("\n\n")
+        .filter(|report| report.contains("librl.so+0x"))
+        .collect();
+    assert!(ours.is_empty(), "{}", ours.join("\n\n"));
+}
+
+/// Best on Redis 6.2.14, whose memory is libc's: then it is watched in the server too, when our frames reach into it.
+#[test]
+#[ignore = "make test-full"]
+fn the_address_sanitizer_finds_no_leak_and_no_invalid_access_of_ours() {
     for args in ARGS {
-        let mut setup = Setup::with_module(args);
-        setup.module = Some(module.clone());
-        setup.environment = [
-            ("LD_PRELOAD", runtime.to_str().expect("UTF-8")),
-            ("ASAN_OPTIONS", ASAN_OPTIONS),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec();
+        let Some(setup) = sanitized(Setup::with_module(args)) else {
+            return;
+        };
         let server = RedisServer::start_as(setup);
         use_everything(&server);
-        let log = server.log();
-        assert!(log.contains("AddressSanitizer Init done"), "{log}");
-        let ours: Vec<&str> = log
-            .split("\n\n")
-            .filter(|report| report.contains("librl.so+0x"))
-            .collect();
-        assert!(ours.is_empty(), "{}", ours.join("\n\n"));
+        assert_no_report_names_us(&server);
     }
 }

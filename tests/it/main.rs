@@ -1,5 +1,6 @@
 //! Tests from outside, on real processes: each suite, with what belongs in it.
 
+mod callbacks; // another module that changes keys while our commands run
 mod caller; // whose address counts: peers, proxies, what clients make up
 mod clocks; // clocks that are set forward and back, of one server and of one that is promoted
 mod cluster; // three primaries and three replicas: redirections, slots that move, failovers
@@ -9,6 +10,7 @@ mod crowds; // a thousand slow clients, ten thousand connections, a million call
 mod deny_cache; // denials that are remembered
 mod deployment; // the unit for systemd and the Dockerfile
 mod errors; // every error reply, word for word, in one table
+mod events; // the keyspace events of each change
 mod failover; // rl-server while a primary of a cluster or of Sentinels is killed, and while slots move
 mod flood; // one address that sends as much as it can, and others beside it
 mod headers; // what answers say in headers and bodies: numbers, problems, CORS
@@ -51,4 +53,5 @@ mod shaping; // answers that wait for their turn
 mod shifted_replies; // one reply of Redis too many
 mod throttle; // RL.THROTTLE and CL.THROTTLE, and what redis-cell left
 mod token; // RL.TOKEN as a client sees it: every field of its reply, every option
+mod unload; // MODULE UNLOAD while something still points to our commands
 mod wall_clock; // rl-server's clock, set while it serves

@@ -22,7 +22,7 @@ pub(super) async fn unknown_path(request: Request) -> Response {
     HttpError::NoSuchPath.response(form(&request))
 }
 
-async fn unknown_method(request: Request) -> Response {
+pub(super) async fn unknown_method(request: Request) -> Response {
     HttpError::NoSuchMethod.response(form(&request))
 }
 

@@ -50,6 +50,7 @@ pub fn router(
         .route(path(Algorithm::Token), get(token))
         .route(path(Algorithm::Leaky), get(leaky))
         .fallback(fallback::unknown_path)
+        .method_not_allowed_fallback(fallback::unknown_method)
         .with_state(Arc::new(Shared {
             limiter,
             callers: Callers::new(&config.caller, policy),

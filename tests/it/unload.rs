@@ -1,0 +1,99 @@
+//! MODULE UNLOAD while something still points to our commands: the module refuses, for else the server would crash.
+
+use redis::Value;
+use rl_tests::{Redis, RedisServer, eventually};
+
+fn assert_refused(redis: &mut Redis) {
+    let error = redis
+        .try_line::<Value>("MODULE UNLOAD rl")
+        .expect_err("a refusal");
+    assert!(error.starts_with("ERR Error unloading module"), "{error}");
+}
+
+fn assert_unloads(redis: &mut Redis) {
+    redis.value("MODULE UNLOAD rl");
+    assert!(redis.try_line::<Value>("RL.TOKEN k 1/1000d 20").is_err());
+    // Redis before 7.2 crashes here if a user has a rule for a command that is gone.
+    redis.value("ACL LIST");
+}
+
+#[test]
+fn refused_while_an_acl_user_names_a_command() {
+    let server = RedisServer::start_with(&["cl-throttle"]);
+    let mut redis = server.connect();
+    let mut tried = 0;
+    for rules in [
+        "+rl.token +rl.leaky",
+        "+@all -rl.multi",
+        "+CL.THROTTLE",
+        "(+rl.peek ~x)",
+    ] {
+        // Redis 6.2 has no selectors.
+        if redis
+            .try_line::<Value>(&format!("ACL SETUSER app on nopass ~* {rules}"))
+            .is_err()
+        {
+            println!("skipped: this server has no selectors");
+            continue;
+        }
+        assert_refused(&mut redis);
+        assert_eq!(redis.limit("RL.TOKEN k 1/1000d 1000")[0], 1, "{rules}");
+        redis.value("ACL DELUSER app");
+        tried += 1;
+    }
+    assert!(tried >= 3);
+    assert_unloads(&mut redis);
+}
+
+#[test]
+fn allowed_while_users_have_the_category_or_other_commands() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    redis.value("ACL SETUSER other on nopass ~rl.token +get +@write");
+    let _ = redis.try_line::<Value>("ACL SETUSER app on nopass ~* +@ratelimit");
+    assert_unloads(&mut redis);
+}
+
+#[test]
+fn refused_while_a_client_has_a_command_queued() {
+    let server = RedisServer::start();
+    let (mut redis, mut other) = (server.connect(), server.connect());
+    other.value("MULTI");
+    other.value("RL.TOKEN k 1/1000d 20");
+    assert_refused(&mut redis);
+    assert!(
+        server
+            .log()
+            .contains("not unloaded: a client has queued commands")
+    );
+    let replies: Vec<Vec<i64>> = other.line("EXEC");
+    assert_eq!(replies[0][..3], [1, 20, 19]);
+    assert_unloads(&mut redis);
+}
+
+#[test]
+fn refused_inside_a_transaction() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    let lines = ["MULTI", "MODULE UNLOAD rl", "RL.TOKEN k 1/1000d 20", "EXEC"];
+    let replies = redis.run_all(lines.into_iter().map(str::to_owned));
+    let Some(Value::Array(replies)) = replies.last() else {
+        panic!("{replies:?}");
+    };
+    assert!(matches!(replies[0], Value::ServerError(_)), "{replies:?}");
+    assert!(matches!(replies[1], Value::Array(_)), "{replies:?}");
+    assert_unloads(&mut redis);
+}
+
+/// Valkey unloads its modules before it ends.
+#[test]
+fn a_refusal_does_not_keep_the_server_from_ending() {
+    let server = RedisServer::start();
+    let (mut redis, mut other) = (server.connect(), server.connect());
+    redis.value("ACL SETUSER app on nopass ~* +rl.token");
+    other.value("MULTI");
+    other.value("RL.TOKEN k 1/1000d 20");
+    let _ = redis.try_line::<Value>("SHUTDOWN NOSAVE");
+    eventually("the server to end", || (!server.is_alive()).then_some(()));
+    assert!(!server.log().contains("BUG REPORT"), "{}", server.log());
+}
