@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::header::X_CONTENT_TYPE_OPTIONS;
 use axum::http::{HeaderValue, Request};
 use axum::response::Response;
 use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tower_service::Service;
 use tracing::debug;
 
 use super::activity::{Activity, InFlight};
@@ -52,7 +53,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How connections are served.
 pub(crate) struct Http {
     builder: Builder<TokioExecutor>,
-    routes: TowerToHyperService<Router>,
+    routes: Router,
     screen: fn(&Request<Incoming>) -> Option<Response>,
     metrics: Arc<Metrics>,
     header_timeout: Duration,
@@ -79,7 +80,7 @@ impl Http {
             .initial_stream_window_size(BODY_BYTES);
         Self {
             builder,
-            routes: TowerToHyperService::new(site.routes),
+            routes: site.routes,
             screen: site.screen,
             metrics,
             header_timeout: flags.header_timeout,
@@ -132,7 +133,9 @@ impl Http {
             None => {
                 let of = RouteLabels::of(request.method(), request.uri().path());
                 request.extensions_mut().insert(ConnectInfo(peer));
-                let Ok(response) = self.routes.call(request).await;
+                // No body is read, so none is kept.
+                let request = request.map(|_incoming| Body::empty());
+                let Ok(response) = self.routes.clone().call(request).await;
                 (of, response)
             }
             Some(refusal) => (RouteLabels::unrouted(request.method()), refusal),
