@@ -102,7 +102,16 @@ impl Outcome {
     fn of(shape: Shape, mode: &str, flags: &[&str], count: u8) -> Self {
         let redis = RedisServer::start_on_tcp(&[]);
         let address = format!("127.0.0.1:{}", redis.port());
-        let fixed = ["-redis", &address, "-deadline", "50ms", "-on-outage", mode];
+        let fixed = [
+            "-redis",
+            &address,
+            "-deadline",
+            "50ms",
+            "-header-timeout",
+            "60s",
+            "-on-outage",
+            mode,
+        ];
         let http = HttpServer::start(&[&fixed, flags].concat());
         let seconds = (PAUSE * u32::from(count)).as_secs_f64().ceil();
         let stop = Stop::default();

@@ -28,6 +28,8 @@ pub(super) struct Traffic {
     /// When the last reply was seen, in microseconds from `opened`.
     last_reply_us: AtomicU64,
     timeouts: AtomicU32,
+    /// When the first of them happened, in microseconds from `opened`.
+    first_timeout_us: AtomicU64,
 }
 
 /// What follows from a call that was not answered in time.
@@ -39,7 +41,7 @@ pub(super) enum Timeout {
     Queued,
     /// Nothing came while the call waited.
     Silent,
-    /// The same, and for so many calls in a row that Redis counts as gone.
+    /// The same, for so many calls in a row and for so long that Redis counts as gone.
     Gone,
 }
 
@@ -53,6 +55,7 @@ impl Traffic {
             answered: AtomicU64::new(0),
             last_reply_us: AtomicU64::new(0),
             timeouts: AtomicU32::new(0),
+            first_timeout_us: AtomicU64::new(0),
         }
     }
 
@@ -100,10 +103,22 @@ impl Traffic {
         if Duration::from_micros(quiet_us) < self.patience {
             return Timeout::Queued;
         }
-        match self.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_TIMEOUTS {
+        let timeouts = self.timeouts.fetch_add(1, Ordering::Relaxed) + 1;
+        if timeouts == 1 {
+            self.first_timeout_us.store(self.us(now), Ordering::Relaxed);
+        }
+        match timeouts >= MAX_TIMEOUTS && self.has_been_silent(now) {
             true => Timeout::Gone,
             false => Timeout::Silent,
         }
+    }
+
+    /// Whether the first timeout is as long ago as two calls wait. In a flood many calls time out at the same moment, so that their
+    /// number alone would turn a short stall of Redis into an outage.
+    fn has_been_silent(&self, now: Instant) -> bool {
+        let first_us = self.first_timeout_us.load(Ordering::Relaxed);
+        let passed_us = self.us(now).saturating_sub(first_us);
+        Duration::from_micros(passed_us) >= 4 * self.patience
     }
 
     fn us(&self, instant: Instant) -> u64 {
@@ -127,11 +142,26 @@ mod tests {
     #[test]
     fn five_silent_timeouts_in_a_row_mean_gone() {
         let (traffic, opened) = traffic();
-        let time_out = || traffic.time_out(opened, opened + 50 * MS, opened + 51 * MS);
-        assert_eq!([(); 4].map(|()| time_out()), [Timeout::Silent; 4]);
+        let time_out = |ms| {
+            let deadline = opened + ms * MS;
+            traffic.time_out(deadline - 50 * MS, deadline, deadline)
+        };
+        assert_eq!([50, 60, 70, 80].map(time_out), [Timeout::Silent; 4]);
         traffic.reply(1, opened);
-        assert_eq!([(); 4].map(|()| time_out()), [Timeout::Silent; 4]);
-        assert_eq!([(); 2].map(|()| time_out()), [Timeout::Gone; 2]);
+        assert_eq!([90, 100, 110, 120].map(time_out), [Timeout::Silent; 4]);
+        assert_eq!([190, 200].map(time_out), [Timeout::Gone; 2]);
+    }
+
+    #[test]
+    fn many_timeouts_at_one_moment_do_not_mean_gone() {
+        let (traffic, opened) = traffic();
+        let time_out = |ms| traffic.time_out(opened, opened + 50 * MS, opened + ms * MS);
+        assert_eq!([(); 99].map(|()| time_out(50)), [Timeout::Silent; 99]);
+        let time_out = |ms| {
+            let deadline = opened + ms * MS;
+            traffic.time_out(deadline - 50 * MS, deadline, deadline)
+        };
+        assert_eq!([149, 150].map(time_out), [Timeout::Silent, Timeout::Gone]);
     }
 
     #[test]
