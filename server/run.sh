@@ -19,7 +19,7 @@ host=${host#[} host=${host%]}
 answers 127.0.0.1 "$redis_port" && fail "port $redis_port is taken; choose another: make run REDIS_PORT=6380"
 answers "$host" "$http_port" && fail "address $addr is taken; choose another: make run ADDR=127.0.0.1:8081"
 
-tests/packages.sh
+tests/packages.sh run
 cargo build --release --package rl-module --package rl-server
 release=${CARGO_TARGET_DIR:-$PWD/target}/release
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the build and the tests need and this machine lacks; with `full`, also what the long tests look for memory
-# faults with, and a browser with the font of README's picture; with `bench`, what the benches count and load with. Elsewhere
-# than on Debian it names it and stops.
+# Installs what the build and the tests need and this machine lacks. `run` installs only what the build and `make run` need,
+# `full` also tools that find memory faults, and a browser with the font of README's picture, `bench` also what the benches count
+# and load with. On other systems than Debian it names what is missing, and stops.
 set -euo pipefail
 
 has_libclang() {
@@ -24,15 +24,17 @@ if [ "${1:-}" = full ]; then
   command -v chromium >/dev/null && command -v chromedriver >/dev/null || missing+=(chromium chromium-driver)
   [ -d /usr/share/fonts/opentype/inter ] || missing+=(fonts-inter)
 fi
-[ -z "${1:-}" ] || command -v valgrind >/dev/null || missing+=(valgrind)
+[[ " full bench " != *" ${1:-} "* ]] || command -v valgrind >/dev/null || missing+=(valgrind)
 [ "${1:-}" != bench ] || command -v wrk >/dev/null || missing+=(wrk)
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 has_libclang || missing+=(libclang-dev)
 command -v redis-server >/dev/null && command -v redis-cli >/dev/null || missing+=(redis-server)
-command -v curl >/dev/null || missing+=(curl)
-command -v h2load >/dev/null || missing+=(nghttp2-client)
-[ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || missing+=(nginx-light)
-has_libfaketime || missing+=(libfaketime)
+if [ "${1:-}" != run ]; then
+  command -v curl >/dev/null || missing+=(curl)
+  command -v h2load >/dev/null || missing+=(nghttp2-client)
+  [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || missing+=(nginx-light)
+  has_libfaketime || missing+=(libfaketime)
+fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
