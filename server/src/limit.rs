@@ -1,63 +1,64 @@
-//! What a request for a decision asks, and what comes of it: the words that the HTTP edge, the limiter and the metrics share.
+//! A request for a decision and its answer: the types that the HTTP edge, the limiter and the metrics share.
 //!
-//! Nothing here decides anything: [`crate::limiter`] does.
+//! Nothing here decides. [`crate::limiter`] does.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use rl_bucket::{Algorithm, Capacity, Decision, Policy, Rate, Tokens};
 
-/// The key of a bucket that is never made.
-const PROBE: &str = "rl:probe";
+/// The key of all probes. A probe takes no tokens, so no bucket is ever stored there.
+const PROBE_KEY: &str = "rl:probe";
 
-/// The least capacity of a unique probe: half of the largest, so that few policies have such a one.
-const UNIQUE_CAPACITY: u64 = 1 << 47;
+/// The smallest capacity of a unique probe, 2^47. Few configured policies are that large.
+const MIN_UNIQUE_CAPACITY: u64 = 1 << 47;
 
-/// What one request asks for: so much of the bucket in this key, under this policy.
+/// A request for a number of tokens from one bucket.
 #[derive(Clone, Debug)]
 pub struct LimitRequest {
-    /// Which kind of bucket.
+    /// The kind of the bucket.
     pub algorithm: Algorithm,
-    /// Its key.
+    /// The Redis key of the bucket.
     pub key: String,
-    /// Its policy.
+    /// The rate and capacity that the request is decided by.
     pub policy: Policy,
-    /// How many tokens of it.
+    /// The number of tokens to take: all of them or none.
     pub cost: Tokens,
 }
 
 impl LimitRequest {
-    /// Asks for none of the tokens of a bucket that is never made.
+    /// A request that takes nothing and stores nothing. Its answer shows whether Redis decides.
     pub(crate) fn probe(policy: Policy) -> Self {
         Self {
             algorithm: Algorithm::Token,
-            key: PROBE.to_owned(),
+            key: PROBE_KEY.to_owned(),
             policy,
             cost: Tokens::ZERO,
         }
     }
 
-    /// The same under a policy of its own, with which no other call is likely to be made, so that its reply fits no other.
+    /// A probe with a random capacity. Every reply repeats the capacity of its call, so the reply to this probe fits no
+    /// other call, and no other reply fits this probe.
     pub(crate) fn unique_probe() -> Self {
         let random = RandomState::new().hash_one(());
-        let capacity = UNIQUE_CAPACITY | (random % UNIQUE_CAPACITY);
+        let capacity = MIN_UNIQUE_CAPACITY | (random % MIN_UNIQUE_CAPACITY);
         let policy = Rate::new(1, 1_000_000).zip(Capacity::new(capacity));
         let policy = policy.map(|(rate, capacity)| Policy::new(rate, capacity));
-        Self::probe(policy.expect("a rate of 1 and a capacity below 2^48"))
+        Self::probe(policy.expect("the rate is 1 and the capacity is below 2^48"))
     }
 }
 
-/// What it is told.
+/// The answer to a [`LimitRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Redis decided.
     Decided(Decision),
-    /// Redis could not: this process decided by itself, or, with `None`, let the request pass and counted nothing.
+    /// Redis did not decide. This process did, or, with `None`, let the request pass without counting it.
     Degraded(Option<Decision>),
 }
 
 impl Answer {
-    /// The decision, if there is one.
+    /// The decision. `None` if the request passed uncounted.
     #[must_use]
     pub fn decision(&self) -> Option<&Decision> {
         match self {
@@ -66,34 +67,34 @@ impl Answer {
         }
     }
 
-    /// Whether Redis had no part in it.
+    /// Whether the answer was made without Redis.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         matches!(self, Self::Degraded(_))
     }
 }
 
-/// Redis could not decide. It is never a denial: the caller has done nothing wrong.
+/// Why there is no decision. It is never a denial, because the caller did nothing wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unavailable {
-    /// No answer within the deadline, or no connection.
+    /// There is no connection to Redis, or no usable reply within the deadline.
     NoAnswer,
-    /// Redis answers, but does not know our commands.
+    /// Redis replies, but it has not loaded the module.
     NoModule,
-    /// Redis refused the call, with this error code, such as OOM or READONLY.
+    /// Redis refused the call with this error code, such as `OOM` or `READONLY`.
     Refused(String),
-    /// Redis answers, but too many requests wait for it. `-on-outage` does not apply.
+    /// Redis replies, but too many requests wait for it. `-on-outage` does not apply.
     Overloaded(Overload),
 }
 
-/// The bound that a request exceeds.
+/// The bound that an overloaded request exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overload {
-    /// Its caller waits for as many calls as one caller may.
+    /// The calls that one caller may wait for at a time. The call was not sent.
     Caller,
-    /// As many calls wait for this Redis server as may.
+    /// The calls that may wait for one Redis server at a time. The call was not sent.
     Server,
-    /// The call was sent and waited for the whole deadline behind others. Its tokens may be spent.
+    /// The deadline. The call was sent and waited in the queue of Redis all that time; its tokens may be spent.
     Deadline,
 }
 
@@ -102,7 +103,7 @@ impl fmt::Display for Overload {
         f.write_str(match self {
             Self::Caller => "too many requests of this caller wait for Redis",
             Self::Server => "too many requests wait for Redis",
-            Self::Deadline => "the request waited for Redis for too long",
+            Self::Deadline => "the request waited too long for Redis",
         })
     }
 }

@@ -1,8 +1,11 @@
-//! Who decides: Redis, within a deadline, or what `-on-outage` says in its place.
+//! Decides requests: by Redis within a deadline, or as `-on-outage` says while Redis does not decide.
 //!
-//! [`connection`] and [`address`] are all that knows the client crate. A [`link`] keeps a connection to one [`place`], with
-//! the [`breaker`] before it, on the [`io_thread`]; [`admission`] bounds the calls over it, and [`traffic`] tells a silent Redis from a long queue; a [`cluster`] has a link for each primary. What needs no Redis stands apart: [`local`] buckets
-//! and the [`denials`] that are remembered, both in a bounded [`table`].
+//! - [`client`] encodes calls and decodes replies; it and [`crate::redis_address`] alone use the `redis` crate.
+//! - [`link`] keeps one server connected, at the address that [`endpoint`] resolves. [`breaker`] holds its states.
+//! - [`live_connection`] makes the calls: [`admission`] bounds them, and [`traffic`] tells a silent Redis from a long queue.
+//! - [`cluster`] has a link to each primary and finds the right one by [`slots`].
+//! - [`io_thread`] runs all of these.
+//! - [`local`] buckets and the [`deny_cache`] need no Redis. Both use a bounded [`table`].
 
 mod admission;
 mod breaker;
@@ -12,6 +15,7 @@ mod deny_cache;
 mod endpoint;
 mod io_thread;
 mod link;
+mod live_connection;
 mod local;
 mod slots;
 mod table;
@@ -28,7 +32,7 @@ use self::cluster::Cluster;
 use self::deny_cache::DenyCache;
 use self::endpoint::{Endpoint, Sentinels};
 use self::io_thread::IoThread;
-use self::link::{Calls, Link};
+use self::link::{Link, LinkConfig};
 use self::local::Local;
 use crate::config::{OnOutage, RedisFlags};
 use crate::limit::{Answer, LimitRequest, Unavailable};
@@ -36,106 +40,107 @@ use crate::log_throttle::LogThrottle;
 use crate::metrics::{CallMetrics, Metrics};
 use crate::redis_address::RedisAddress;
 
-/// Decides what each caller may do.
+/// Decides requests. Clones share everything.
 #[derive(Clone)]
 pub struct Limiter(Arc<Inner>);
 
 struct Inner {
     redis: Redis,
-    /// Ends after the connections that run on it.
+    /// Dropped after `redis`, whose tasks it runs.
     _io_thread: IoThread,
-    /// How long a request waits for Redis.
+    /// How long a request may wait for Redis.
     deadline: Duration,
-    outage: Outage,
+    fallback: Fallback,
     outage_log: LogThrottle,
     overload_log: LogThrottle,
-    denials: Option<DenyCache>,
+    deny_cache: Option<DenyCache>,
     metrics: Arc<CallMetrics>,
 }
 
+/// The Redis that decides.
 enum Redis {
     Server(Link),
     Cluster(Cluster),
 }
 
-/// What becomes of a request that Redis does not decide.
-enum Outage {
+/// How requests are answered while Redis does not decide.
+enum Fallback {
     Deny,
     Allow,
     Local(Local),
 }
 
 impl Limiter {
-    /// Redis need not be there yet; the connection is begun at once, on a thread of its own.
+    /// Starts to connect to Redis, on a thread of its own, and returns at once. Redis need not be running.
     ///
     /// # Errors
     ///
-    /// If the address cannot be used at all.
+    /// If the address or the files of `flags` are invalid, or the thread cannot start.
     pub fn new(flags: &RedisFlags, metrics: &Metrics) -> Result<Self, String> {
         let metrics = metrics.calls.clone();
-        let io_thread =
-            IoThread::start().map_err(|error| format!("no thread for Redis: {error}"))?;
-        let calls = Calls {
+        let io_thread = IoThread::start()
+            .map_err(|error| format!("cannot start the thread for Redis: {error}"))?;
+        let config = LinkConfig {
             deadline: flags.deadline,
             metrics: metrics.clone(),
             runtime: io_thread.handle(),
         };
+        let cached_callers = flags.deny_cache;
         Ok(Self(Arc::new(Inner {
-            redis: Redis::at(flags.address()?, calls)?,
+            redis: Redis::start(flags.address()?, config)?,
             _io_thread: io_thread,
             deadline: flags.deadline,
-            outage: Outage::of(flags.on_outage),
-            outage_log: LogThrottle::since(Instant::now()),
-            overload_log: LogThrottle::since(Instant::now()),
-            denials: (flags.deny_cache > 0).then(|| DenyCache::of(flags.deny_cache)),
+            fallback: Fallback::new(flags.on_outage),
+            outage_log: LogThrottle::new(Instant::now()),
+            overload_log: LogThrottle::new(Instant::now()),
+            deny_cache: (cached_callers > 0).then(|| DenyCache::with_capacity(cached_callers)),
             metrics,
         })))
     }
 
-    /// Takes what is asked for.
+    /// Decides one request, within the deadline.
     ///
-    /// A call that timed out may still reach Redis and spend its tokens; it is not tried again, so that can only admit less.
+    /// A call that times out may still reach Redis and take its tokens. It is not sent again, so a time-out can only admit
+    /// less.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] within the deadline, whatever Redis does, if Redis does not decide and nobody else is to.
-    pub async fn ask(&self, asked: &LimitRequest) -> Result<Answer, Unavailable> {
-        let begun = Instant::now();
-        let denials = self.0.denials.as_ref();
-        if let Some(denial) = denials.and_then(|denials| denials.recall(asked, begun)) {
-            self.0.metrics.remembered.inc();
+    /// [`Unavailable`] within the deadline if Redis does not decide, unless `-on-outage` answers in its place.
+    pub async fn decide(&self, request: &LimitRequest) -> Result<Answer, Unavailable> {
+        let started = Instant::now();
+        let deny_cache = self.0.deny_cache.as_ref();
+        if let Some(denial) = deny_cache.and_then(|cache| cache.get(request, started)) {
+            self.0.metrics.deny_cache_hits.inc();
             return Ok(Answer::Decided(denial));
         }
-        match self.0.redis.ask(asked, begun + self.0.deadline).await {
+        let deadline = started + self.0.deadline;
+        match self.0.redis.decide(request, deadline).await {
             Ok(decision) => {
-                if let Some(denials) = denials {
-                    denials.note(asked, &decision, begun, Instant::now());
+                if let Some(cache) = deny_cache {
+                    cache.insert(request, &decision, started, Instant::now());
                 }
                 Ok(Answer::Decided(decision))
             }
-            Err(fault) => self.0.without_redis(asked, fault.into()),
+            Err(error) => self.0.fall_back(request, error.into()),
         }
     }
 
-    /// Whether requests are answered only while Redis decides.
+    /// Whether every answer needs Redis: true for `-on-outage deny`.
     pub(crate) fn needs_redis(&self) -> bool {
-        matches!(self.0.outage, Outage::Deny)
+        matches!(self.0.fallback, Fallback::Deny)
     }
 
-    /// Whether Redis decides: asks it, under this policy, for none of the tokens of a bucket that is never made.
+    /// Checks that Redis decides, by a call that takes no tokens and stores nothing.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] within the deadline, whatever is to become of requests.
+    /// [`Unavailable`] within the deadline, whatever `-on-outage` is.
     pub(crate) async fn probe(&self, policy: Policy) -> Result<(), Unavailable> {
         let deadline = Instant::now() + self.0.deadline;
-        let decision = self
-            .0
-            .redis
-            .ask(&LimitRequest::probe(policy), deadline)
-            .await;
+        let probe = LimitRequest::probe(policy);
+        let decision = self.0.redis.decide(&probe, deadline).await;
         match decision.map_err(Unavailable::from) {
-            // An overloaded Redis decides: a load balancer that took this server away would load the others more.
+            // An overloaded Redis does decide. If the load balancer took this server away, the others would get more load.
             Ok(_) | Err(Unavailable::Overloaded(_)) => Ok(()),
             Err(reason) => Err(reason),
         }
@@ -143,50 +148,57 @@ impl Limiter {
 }
 
 impl Inner {
-    fn without_redis(
+    /// Answers a request that Redis did not decide. Overload is always an error: Redis is there, and `-on-outage` is not
+    /// about that.
+    fn fall_back(
         &self,
-        asked: &LimitRequest,
+        request: &LimitRequest,
         reason: Unavailable,
     ) -> Result<Answer, Unavailable> {
-        self.metrics.undecided(&reason);
+        self.metrics.count_undecided(&reason);
         if let Unavailable::Overloaded(_) = reason {
-            if self.overload_log.is_due(Instant::now()) {
-                warn!("{reason}: such requests are answered with 503");
+            if self.overload_log.claim(Instant::now()) {
+                warn!("{reason}: answering such requests with 503");
             }
             return Err(reason);
         }
-        if self.outage_log.is_due(Instant::now()) {
-            warn!("{reason}: {}", self.outage.consequence());
+        if self.outage_log.claim(Instant::now()) {
+            warn!("{reason}: {}", self.fallback.description());
         }
-        self.outage.answer(asked, reason)
+        self.fallback.answer(request, reason)
     }
 }
 
 impl Redis {
-    fn at(address: RedisAddress, calls: Calls) -> Result<Self, String> {
-        let place = match address {
-            RedisAddress::One(server) => Endpoint::Server(server),
+    fn start(address: RedisAddress, config: LinkConfig) -> Result<Self, String> {
+        let endpoint = match address {
+            RedisAddress::Server(server) => Endpoint::Server(server),
             RedisAddress::Sentinels { sentinels, name } => {
                 Endpoint::Primary(Sentinels::new(sentinels, name))
             }
             RedisAddress::Cluster(seeds) => {
-                let cluster = Cluster::of(&seeds, calls).ok_or("a cluster without a node")?;
+                let cluster =
+                    Cluster::start(&seeds, config).ok_or("redis-cluster:// names no node")?;
                 return Ok(Self::Cluster(cluster));
             }
         };
-        Ok(Self::Server(Link::to(place, calls)))
+        Ok(Self::Server(Link::start(endpoint, config)))
     }
 
-    async fn ask(&self, asked: &LimitRequest, deadline: Instant) -> Result<Decision, CallError> {
+    async fn decide(
+        &self,
+        request: &LimitRequest,
+        deadline: Instant,
+    ) -> Result<Decision, CallError> {
         match self {
-            Self::Server(link) => link.ask(asked, deadline.into()).await,
-            Self::Cluster(cluster) => cluster.ask(asked, deadline.into()).await,
+            Self::Server(link) => link.decide(request, deadline.into()).await,
+            Self::Cluster(cluster) => cluster.decide(request, deadline.into()).await,
         }
     }
 }
 
-impl Outage {
-    fn of(mode: OnOutage) -> Self {
+impl Fallback {
+    fn new(mode: OnOutage) -> Self {
         match mode {
             OnOutage::Deny => Self::Deny,
             OnOutage::Allow => Self::Allow,
@@ -194,23 +206,20 @@ impl Outage {
         }
     }
 
-    /// In words, for the log.
-    fn consequence(&self) -> &'static str {
+    /// What happens to requests, for the log.
+    fn description(&self) -> &'static str {
         match self {
-            Self::Deny => "requests are answered with 503",
-            Self::Allow => "requests pass uncounted",
-            Self::Local(_) => "this process limits by itself",
+            Self::Deny => "answering requests with 503",
+            Self::Allow => "allowing requests without counting them",
+            Self::Local(_) => "limiting requests in this process alone",
         }
     }
 
-    fn answer(&self, asked: &LimitRequest, reason: Unavailable) -> Result<Answer, Unavailable> {
+    fn answer(&self, request: &LimitRequest, reason: Unavailable) -> Result<Answer, Unavailable> {
         match self {
             Self::Deny => Err(reason),
             Self::Allow => Ok(Answer::Degraded(None)),
-            Self::Local(local) => match local.decide(asked) {
-                Some(decision) => Ok(Answer::Degraded(Some(decision))),
-                None => Err(reason),
-            },
+            Self::Local(local) => Ok(Answer::Degraded(Some(local.decide(request)))),
         }
     }
 }

@@ -1,32 +1,35 @@
-//! What is logged of many like things: the first, and then one every ten seconds. Pure.
+//! Throttles a log line that many requests can cause: the first is logged, then at most one every ten seconds. Pure.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-const PAUSE_S: u64 = 10;
+/// The shortest time between two lines, in seconds.
+const INTERVAL_S: u64 = 10;
 
-/// Says when a line is due.
+/// The throttle of one log line. All threads share it.
 pub(crate) struct LogThrottle {
     epoch: Instant,
+    /// When the next line may be logged, in seconds after `epoch`.
     next_s: AtomicU64,
 }
 
 impl LogThrottle {
-    pub(crate) fn since(epoch: Instant) -> Self {
+    /// A throttle that lets the first line pass. Time counts from `epoch`, in whole seconds.
+    pub(crate) fn new(epoch: Instant) -> Self {
         let next_s = AtomicU64::new(0);
         Self { epoch, next_s }
     }
 
-    /// True for one of all who ask at that time.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
+    /// Claims the right to log now. Of all threads that call this while a line is due, one gets `true`.
+    pub(crate) fn claim(&self, now: Instant) -> bool {
         let now_s = now.saturating_duration_since(self.epoch).as_secs();
-        let next_s = self.next_s.load(Ordering::Relaxed);
-        let after = now_s + PAUSE_S;
+        let due_s = self.next_s.load(Ordering::Relaxed);
+        let next_s = now_s + INTERVAL_S;
         let claim = || {
             self.next_s
-                .compare_exchange(next_s, after, Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(due_s, next_s, Ordering::Relaxed, Ordering::Relaxed)
         };
-        now_s >= next_s && claim().is_ok()
+        now_s >= due_s && claim().is_ok()
     }
 }
 
@@ -37,13 +40,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_due_at_once_and_then_every_ten_seconds() {
+    fn a_line_passes_at_once_and_then_every_ten_seconds() {
         let epoch = Instant::now();
-        let seldom = LogThrottle::since(epoch);
-        let due_s: Vec<u64> = (0..35_000)
-            .filter(|ms| seldom.is_due(epoch + Duration::from_millis(*ms)))
+        let throttle = LogThrottle::new(epoch);
+        let claimed_s: Vec<u64> = (0..35_000)
+            .filter(|ms| throttle.claim(epoch + Duration::from_millis(*ms)))
             .map(|ms| ms / 1000)
             .collect();
-        assert_eq!(due_s, [0, 10, 20, 30]);
+        assert_eq!(claimed_s, [0, 10, 20, 30]);
     }
 }

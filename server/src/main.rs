@@ -31,7 +31,7 @@ async fn run(config: Config) -> io::Result<()> {
         addr => Some(listen(addr, "-metrics-addr")?),
     };
     info!("listening on {}", listener.local_addr()?);
-    let metrics = Arc::new(Metrics::new(policy));
+    let metrics = Arc::new(Metrics::new(policy, config.answers.deny_status));
     let limiter = Limiter::new(&config.redis, &metrics).map_err(io::Error::other)?;
     let operations = Operations::new(limiter.clone(), policy, &metrics, &shutdown);
     let routes = router(&config, policy, limiter, &metrics, &shutdown).merge(operations.health());

@@ -1,4 +1,6 @@
-//! What is counted, for Prometheus. No label has more values than are written down here.
+//! The metrics of the server, in the text format of OpenMetrics.
+//!
+//! The values of all labels are fixed here and below, so nothing that clients send can add a time series.
 
 mod calls;
 mod connections;
@@ -8,6 +10,7 @@ mod shaping;
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,8 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use rl_bucket::{Algorithm, Policy};
 
-use crate::limit::Answer;
-use crate::limit::Unavailable;
+use crate::limit::{Answer, Unavailable};
 
 pub(crate) use self::calls::{Breaker, BreakerState, CallMetrics};
 pub(crate) use self::connections::ConnectionMetrics;
@@ -24,19 +26,19 @@ use self::family::{Labels, registered};
 pub(crate) use self::requests::{RequestMetrics, RouteLabels};
 pub(crate) use self::shaping::ShapingMetrics;
 
-/// What became of a request for a decision.
+/// How a request for a decision was answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
     Allowed,
     Denied,
-    /// Answered without Redis.
+    /// Answered without Redis, allowed or denied.
     Degraded,
-    /// Not decided.
+    /// Answered 503, without a decision.
     Error,
 }
 
 impl Outcome {
-    pub(crate) fn of(answer: &Result<Answer, Unavailable>) -> Self {
+    pub(crate) fn new(answer: &Result<Answer, Unavailable>) -> Self {
         match answer {
             Ok(Answer::Decided(decision)) if decision.allowed == 0 => Self::Denied,
             Ok(Answer::Decided(_)) => Self::Allowed,
@@ -46,7 +48,7 @@ impl Outcome {
     }
 }
 
-/// Every handle is held here, so that to count is one addition, without a look for the label.
+/// All metrics. It holds a handle for each, so that counting looks no label up.
 pub struct Metrics {
     registry: Registry,
     token: Decisions,
@@ -58,11 +60,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All at zero. The policy is told as it is.
+    /// Metrics that are all zero. `policy` is shown in `rl_policy_info`, and `deny_status` is the status of denials.
     #[must_use]
-    pub fn new(policy: Policy) -> Self {
+    pub fn new(policy: Policy, deny_status: StatusCode) -> Self {
         let mut registry = Registry::default();
-        let requests = RequestMetrics::new(&mut registry);
+        let requests = RequestMetrics::new(&mut registry, deny_status);
         let ours = registry.sub_registry_with_prefix("rl");
         ours.register(
             "build",
@@ -72,7 +74,7 @@ impl Metrics {
         let rate = policy.rate().to_string();
         let burst = policy.capacity().get().to_string();
         let policy = Info::new([("rate", rate), ("burst", burst)]);
-        ours.register("policy", "What each caller may do", policy);
+        ours.register("policy", "The policy in force", policy);
         let decisions = registered(ours, "decisions", "Requests for a decision");
         Self {
             token: Decisions::new(&decisions, "token"),
@@ -85,7 +87,8 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn decided(&self, algorithm: Algorithm, outcome: Outcome) {
+    /// Counts one request for a decision.
+    pub(crate) fn count_decision(&self, algorithm: Algorithm, outcome: Outcome) {
         let decisions = match algorithm {
             Algorithm::Token => &self.token,
             Algorithm::Leaky => &self.leaky,
@@ -99,7 +102,7 @@ impl Metrics {
         counter.inc();
     }
 
-    /// All of them, as OpenMetrics has it.
+    /// All metrics in the text format of OpenMetrics. `redis_is_up` is whether Redis decides now.
     pub(crate) fn text(&self, redis_is_up: bool) -> Result<String, std::fmt::Error> {
         self.calls.up.set(redis_is_up.into());
         let mut text = String::new();
@@ -108,7 +111,7 @@ impl Metrics {
     }
 }
 
-/// Those of one algorithm.
+/// The counters of one algorithm by outcome.
 struct Decisions {
     allowed: Counter,
     denied: Counter,
@@ -118,13 +121,13 @@ struct Decisions {
 
 impl Decisions {
     fn new(all: &Family<Labels<2>, Counter>, algorithm: &'static str) -> Self {
-        let of =
+        let counter =
             |outcome| all.get_or_create_owned(&[("algorithm", algorithm), ("outcome", outcome)]);
         Self {
-            allowed: of("allowed"),
-            denied: of("denied"),
-            degraded: of("degraded"),
-            error: of("error"),
+            allowed: counter("allowed"),
+            denied: counter("denied"),
+            degraded: counter("degraded"),
+            error: counter("error"),
         }
     }
 }

@@ -1,4 +1,6 @@
-//! What `-redis` says: one server, a cluster, or a primary that Sentinels know. Pure.
+//! Reads the address of `-redis`: one server, the nodes of a cluster, or the Sentinels of a primary. Pure.
+//!
+//! It also sets what all connections have in common: TLS, keepalive, protocol and login. It does not connect.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,17 +13,17 @@ use redis::{
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// What may be said, for whoever said something else.
+/// The error for an address in no known form.
 const EXPECTED: &str = "expected host:port, redis://[user:password@]host:port[/database], rediss:// likewise, \
      unix:/path, redis-cluster://a,b,c or redis-sentinel://a,b,c/name[/database]";
 
-/// What is said of Sentinels without a name.
+/// The error for Sentinels without the name of a primary.
 const NO_NAME: &str = "the name of the primary is missing: redis-sentinel://a,b,c/name";
 
-/// Where a Sentinel listens if nothing is said.
+/// The default port of a Sentinel.
 const SENTINEL_PORT: u16 = 26379;
 
-/// A node, as the cluster names it.
+/// A node of a cluster, by the host and port that the cluster announces for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Node {
     pub(crate) host: String,
@@ -29,7 +31,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// With the host of `other` if it has none.
+    /// This node, with the host of `other` if its own host is empty.
     pub(crate) fn or_host_of(self, other: &Self) -> Self {
         if self.host.is_empty() {
             let host = other.host.clone();
@@ -45,59 +47,33 @@ impl fmt::Display for Node {
     }
 }
 
-/// How to reach one server.
+/// How to connect to one server: address, TLS, login and database.
 pub(crate) type Server = ConnectionInfo;
 
-/// Where Redis is. It is never shown with its password.
+/// The address of Redis. It is displayed without user and password.
 #[derive(Clone, Debug)]
 pub enum RedisAddress {
     /// One server.
-    One(Server),
-    /// Some nodes of a cluster, which know the others.
+    Server(Server),
+    /// At least one node of a cluster. The other nodes are found through it.
     Cluster(Vec<Server>),
-    /// Some Sentinels. The user, password and database are those of the servers that they watch.
+    /// The Sentinels of a primary. Their login and database are those of the servers that they monitor.
     Sentinels {
-        /// Where they are.
+        /// At least one Sentinel.
         sentinels: Vec<Server>,
-        /// By what name they know the primary.
+        /// The name of the primary at the Sentinels.
         name: String,
     },
 }
 
-/// What stands before `://`.
-struct Scheme {
-    /// That of one of the servers: `redis`, `rediss`, `valkey`, `valkeys`.
-    one: String,
-    many: Option<Many>,
-}
-
-enum Many {
-    Cluster,
-    Sentinels,
-}
-
-impl Scheme {
-    fn of(text: &str) -> Self {
-        let known = [("-cluster", Many::Cluster), ("-sentinel", Many::Sentinels)];
-        for (suffix, many) in known {
-            if let Some(one) = text.strip_suffix(suffix) {
-                let (one, many) = (one.to_owned(), Some(many));
-                return Self { one, many };
-            }
-        }
-        let (one, many) = (text.to_owned(), None);
-        Self { one, many }
-    }
-}
-
 impl RedisAddress {
-    /// Reads `text`. With TLS, a server's certificate must be signed by one of `authorities` (PEM), or without them by one
-    /// of those that Mozilla trusts.
+    /// Parses the value of `-redis`. With TLS, the certificate of a server must be signed by one of `authorities` (PEM), or
+    /// without them by an authority that Mozilla trusts.
     ///
     /// # Errors
     ///
-    /// What is wrong, without the text itself, in which a password may stand.
-    pub fn read(text: &str, authorities: Option<&[u8]>) -> Result<Self, String> {
+    /// What is wrong and what is expected. The error does not repeat the text, because it may contain a password.
+    pub fn parse(text: &str, authorities: Option<&[u8]>) -> Result<Self, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
             let is_path = text.starts_with("unix:");
             let url = if is_path {
@@ -105,41 +81,46 @@ impl RedisAddress {
             } else {
                 format!("redis://{text}")
             };
-            return server(&url, authorities).map(Self::One);
+            return server(&url, authorities).map(Self::Server);
         };
-        let Scheme { one, many } = Scheme::of(scheme);
-        match many {
-            None => server(text, authorities).map(Self::One),
-            Some(Many::Cluster) => cluster(&one, rest, authorities),
-            Some(Many::Sentinels) => sentinels(&one, rest, authorities),
+        if let Some(scheme) = scheme.strip_suffix("-cluster") {
+            cluster(scheme, rest, authorities)
+        } else if let Some(scheme) = scheme.strip_suffix("-sentinel") {
+            sentinels(scheme, rest, authorities)
+        } else {
+            server(text, authorities).map(Self::Server)
         }
     }
 
-    /// Whether it holds a password.
+    /// Whether the address contains a password.
     #[must_use]
     pub fn has_password(&self) -> bool {
         let servers = match self {
-            Self::One(server) => std::slice::from_ref(server),
-            Self::Cluster(servers) => servers,
-            Self::Sentinels { sentinels, .. } => sentinels,
+            Self::Server(server) => std::slice::from_ref(server),
+            Self::Cluster(servers)
+            | Self::Sentinels {
+                sentinels: servers, ..
+            } => servers,
         };
         let mut logins = servers.iter().map(ConnectionInfo::redis_settings);
         logins.any(|login| login.password().is_some())
     }
 
-    /// The same with this password, as it is: nothing in it is percent-decoded.
+    /// Adds a password, which is not percent-decoded.
     ///
     /// # Errors
     ///
-    /// If it holds a password already.
+    /// If the address already contains a password.
     pub fn with_password(mut self, password: &str) -> Result<Self, String> {
         if self.has_password() {
-            return Err("-redis holds a password too; leave one of the two out".to_owned());
+            return Err("-redis contains a password too; remove one of them".to_owned());
         }
         let servers = match &mut self {
-            Self::One(server) => std::slice::from_mut(server),
-            Self::Cluster(servers) => servers,
-            Self::Sentinels { sentinels, .. } => sentinels,
+            Self::Server(server) => std::slice::from_mut(server),
+            Self::Cluster(servers)
+            | Self::Sentinels {
+                sentinels: servers, ..
+            } => servers,
         };
         for server in servers {
             let login = server.redis_settings().clone().set_password(password);
@@ -152,7 +133,7 @@ impl RedisAddress {
 impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::One(server) => write!(f, "{}", server.addr()),
+            Self::Server(server) => write!(f, "{}", server.addr()),
             Self::Cluster(nodes) => write!(f, "the cluster of {}", list(nodes)),
             Self::Sentinels { sentinels, name } => write!(f, "{name} of {}", list(sentinels)),
         }
@@ -167,28 +148,30 @@ fn list(servers: &[Server]) -> String {
     addresses.join(",")
 }
 
-/// What stands before the first slash, and after it.
-fn split(text: &str) -> (&str, &str) {
+/// The text before the first slash and the text after it.
+fn split_at_slash(text: &str) -> (&str, &str) {
     text.split_once('/').unwrap_or((text, ""))
 }
 
 fn cluster(scheme: &str, text: &str, authorities: Option<&[u8]>) -> Result<RedisAddress, String> {
-    let (hosts, "") = split(text) else {
-        return Err("a cluster has no databases".to_owned());
+    let (hosts, "") = split_at_slash(text) else {
+        return Err(
+            "a cluster has no databases: leave the path out, redis-cluster://a,b,c".to_owned(),
+        );
     };
-    let (login, hosts) = login(hosts);
+    let (login, hosts) = split_login(hosts);
     let node = |host| server(&format!("{scheme}://{login}{host}"), authorities);
     let nodes: Result<_, _> = hosts.split(',').map(node).collect();
     nodes.map(RedisAddress::Cluster)
 }
 
 fn sentinels(scheme: &str, text: &str, authorities: Option<&[u8]>) -> Result<RedisAddress, String> {
-    let (hosts, path) = split(text);
-    let (name, database) = split(path);
+    let (hosts, path) = split_at_slash(text);
+    let (name, database) = split_at_slash(path);
     if name.is_empty() {
         return Err(NO_NAME.to_owned());
     }
-    let (login, hosts) = login(hosts);
+    let (login, hosts) = split_login(hosts);
     let sentinel = |host| {
         let port = if has_port(host) {
             String::new()
@@ -207,8 +190,8 @@ fn sentinels(scheme: &str, text: &str, authorities: Option<&[u8]>) -> Result<Red
     Ok(RedisAddress::Sentinels { sentinels, name })
 }
 
-/// User and password with the at sign after them, and what follows it.
-fn login(hosts: &str) -> (&str, &str) {
+/// User and password with the at sign, and the hosts after it. A password may contain commas, so this comes first.
+fn split_login(hosts: &str) -> (&str, &str) {
     hosts.split_at(hosts.rfind('@').map_or(0, |at| at + 1))
 }
 
@@ -216,37 +199,40 @@ fn has_port(host: &str) -> bool {
     host.rfind(':') > host.rfind(']')
 }
 
+/// Parses the URL of one server.
 fn server(url: &str, authorities: Option<&[u8]>) -> Result<Server, String> {
-    let info = url
+    let server = url
         .into_connection_info()
         .map_err(|_| EXPECTED.to_owned())?;
-    let info = with_settings(info);
-    match (info.addr(), authorities) {
-        (ConnectionAddr::TcpTls { insecure: true, .. }, _) => {
-            Err("a certificate is always checked: see -redis-ca".to_owned())
-        }
-        (ConnectionAddr::TcpTls { .. }, Some(pem)) => trusting(info, pem),
-        (_, Some(_)) => Err("-redis-ca is for rediss:// only".to_owned()),
-        (_, None) => Ok(info),
+    let server = with_settings(server);
+    match (server.addr(), authorities) {
+        (ConnectionAddr::TcpTls { insecure: true, .. }, _) => Err(
+            "remove #insecure: certificates are always checked, by -redis-ca if that is set"
+                .to_owned(),
+        ),
+        (ConnectionAddr::TcpTls { .. }, Some(pem)) => with_authorities(server, pem),
+        (_, Some(_)) => Err("-redis-ca needs a rediss:// address".to_owned()),
+        (_, None) => Ok(server),
     }
 }
 
-fn trusting(info: Server, pem: &[u8]) -> Result<Server, String> {
+/// Trusts the authorities in `pem` and no others.
+fn with_authorities(server: Server, pem: &[u8]) -> Result<Server, String> {
     let mut certificates = CertificateDer::pem_slice_iter(pem);
     if !matches!(certificates.next(), Some(Ok(_))) {
-        return Err("-redis-ca holds no certificate".to_owned());
+        return Err("-redis-ca contains no PEM certificate".to_owned());
     }
     let certificates = TlsCertificates {
         client_tls: None,
         root_cert: Some(pem.to_vec()),
     };
-    let client = Client::build_with_tls(info, certificates).map_err(|error| error.to_string())?;
+    let client = Client::build_with_tls(server, certificates).map_err(|error| error.to_string())?;
     Ok(client.get_connection_info().clone())
 }
 
-/// A peer that is gone without a word is noticed in two seconds, and small writes are not held back. CLIENT SETINFO is left
-/// out: its user needs fewer rights.
-fn with_settings(info: Server) -> Server {
+/// Settings of all connections. A peer that vanishes without closing the connection is noticed within two seconds, and small writes
+/// are sent at once. CLIENT SETINFO is not sent, so that the Redis user needs fewer rights.
+fn with_settings(server: Server) -> Server {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(1))
         .with_interval(Duration::from_secs(1));
@@ -254,18 +240,18 @@ fn with_settings(info: Server) -> Server {
         .set_nodelay(true)
         .set_keepalive(keepalive)
         .set_user_timeout(Duration::from_secs(2));
-    let redis = info
+    let redis = server
         .redis_settings()
         .clone()
         .set_protocol(ProtocolVersion::RESP3)
         .set_skip_set_lib_name();
-    info.set_tcp_settings(tcp).set_redis_settings(redis)
+    server.set_tcp_settings(tcp).set_redis_settings(redis)
 }
 
-/// The same way in at another host and port.
-pub(crate) fn with_host_port(info: &Server, host: &str, port: u16) -> Server {
+/// Another host and port, with the TLS settings, login and database of `server`.
+pub(crate) fn with_host_port(server: &Server, host: &str, port: u16) -> Server {
     let host = host.to_owned();
-    let addr = match info.addr().clone() {
+    let addr = match server.addr().clone() {
         ConnectionAddr::TcpTls {
             insecure,
             tls_params,
@@ -278,12 +264,13 @@ pub(crate) fn with_host_port(info: &Server, host: &str, port: u16) -> Server {
         },
         _ => ConnectionAddr::Tcp(host, port),
     };
-    info.clone().set_addr(addr)
+    server.clone().set_addr(addr)
 }
 
-/// The name of a node of a cluster. `None` for a socket.
-pub(crate) fn node(info: &Server) -> Option<Node> {
-    let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) = info.addr()
+/// Host and port of a server. `None` for a unix socket.
+pub(crate) fn node(server: &Server) -> Option<Node> {
+    let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) =
+        server.addr()
     else {
         return None;
     };
@@ -291,26 +278,27 @@ pub(crate) fn node(info: &Server) -> Option<Node> {
     Some(Node { host, port })
 }
 
-/// How to ask a Sentinel: without a login, which is that of the servers and which a Sentinel may not know; then with it.
-pub(crate) fn as_sentinel(info: &Server) -> [Server; 2] {
-    let stranger = RedisConnectionInfo::default().set_skip_set_lib_name();
-    let known = info
+/// Two ways to connect to a Sentinel: without a login and with the one in the address. The login is that of the monitored
+/// servers, so a Sentinel may not have it.
+pub(crate) fn sentinel_logins(sentinel: &Server) -> [Server; 2] {
+    let anonymous = RedisConnectionInfo::default().set_skip_set_lib_name();
+    let logged_in = sentinel
         .redis_settings()
         .clone()
         .set_db(0)
         .set_protocol(ProtocolVersion::RESP2);
-    [stranger, known].map(|login| info.clone().set_redis_settings(login))
+    [anonymous, logged_in].map(|login| sentinel.clone().set_redis_settings(login))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> RedisAddress {
-        RedisAddress::read(text, None).unwrap_or_else(|error| panic!("{text}: {error}"))
+    fn parse(text: &str) -> RedisAddress {
+        RedisAddress::parse(text, None).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    /// Host and port, user, password and database of one server.
+    /// Address, user, password and database of one server.
     fn parts(server: &Server) -> (String, Option<&str>, Option<&str>, i64) {
         let login = server.redis_settings();
         (
@@ -322,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn one_server_is_named_by_host_and_port_or_by_a_url() {
+    fn one_server_is_a_host_and_port_or_a_url() {
         for (text, expected) in [
             ("localhost:6379", ("localhost:6379", None, None, 0)),
             ("localhost", ("localhost:6379", None, None, 0)),
@@ -336,7 +324,7 @@ mod tests {
                 ("/s", Some("u"), Some("p"), 2),
             ),
         ] {
-            let RedisAddress::One(server) = read(text) else {
+            let RedisAddress::Server(server) = parse(text) else {
                 panic!("{text}");
             };
             let (addr, user, password, db) = parts(&server);
@@ -353,8 +341,8 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_of_a_cluster_have_one_login() {
-        let address = read("redis-cluster://u:a,b@a:1,[::1]:2,c");
+    fn the_nodes_of_a_cluster_share_one_login() {
+        let address = parse("redis-cluster://u:a,b@a:1,[::1]:2,c");
         let RedisAddress::Cluster(nodes) = &address else {
             panic!("{address}");
         };
@@ -365,8 +353,8 @@ mod tests {
     }
 
     #[test]
-    fn sentinels_have_a_port_of_their_own_and_the_servers_login() {
-        let address = read("valkey-sentinel://:p@a,b:2/primary/5");
+    fn sentinels_have_their_own_port_and_the_login_of_the_servers() {
+        let address = parse("valkey-sentinel://:p@a,b:2/primary/5");
         let RedisAddress::Sentinels { sentinels, name } = &address else {
             panic!("{address}");
         };
@@ -377,13 +365,14 @@ mod tests {
             (name.as_str(), address.to_string().as_str()),
             ("primary", "primary of a:26379,b:2")
         );
-        let [stranger, known] = as_sentinel(&sentinels[0]);
-        assert_eq!(parts(&stranger), ("a:26379".to_owned(), None, None, 0));
-        assert_eq!(parts(&known), ("a:26379".to_owned(), None, Some("p"), 0));
+        let [anonymous, logged_in] = sentinel_logins(&sentinels[0]);
+        let addr = "a:26379".to_owned();
+        assert_eq!(parts(&anonymous), (addr.clone(), None, None, 0));
+        assert_eq!(parts(&logged_in), (addr, None, Some("p"), 0));
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_password() {
+    fn errors_do_not_repeat_the_password() {
         for (text, error) in [
             ("redis://:s3cret@localhost:bad", EXPECTED),
             ("http://:s3cret@localhost", EXPECTED),
@@ -392,29 +381,33 @@ mod tests {
             ("redis-cluster://:s3cret@a,,b", EXPECTED),
             (
                 "redis-cluster://:s3cret@a,b/1",
-                "a cluster has no databases",
+                "a cluster has no databases: leave the path out, redis-cluster://a,b,c",
             ),
             ("redis-sentinel://:s3cret@a,b", NO_NAME),
             ("redis-sentinel://:s3cret@a,b/name/db", EXPECTED),
             (
                 "rediss://:s3cret@a#insecure",
-                "a certificate is always checked: see -redis-ca",
+                "remove #insecure: certificates are always checked, by -redis-ca if that is set",
             ),
         ] {
-            assert_eq!(RedisAddress::read(text, None).unwrap_err(), error, "{text}");
+            assert_eq!(
+                RedisAddress::parse(text, None).unwrap_err(),
+                error,
+                "{text}"
+            );
         }
     }
 
     #[test]
-    fn authorities_are_for_tls_and_there_must_be_some() {
-        let read = |text| RedisAddress::read(text, Some(b"no certificate")).unwrap_err();
-        assert_eq!(read("redis://a"), "-redis-ca is for rediss:// only");
-        assert_eq!(read("rediss://a"), "-redis-ca holds no certificate");
+    fn authorities_need_tls_and_at_least_one_certificate() {
+        let error = |text| RedisAddress::parse(text, Some(b"no certificate")).unwrap_err();
+        assert_eq!(error("redis://a"), "-redis-ca needs a rediss:// address");
+        assert_eq!(error("rediss://a"), "-redis-ca contains no PEM certificate");
     }
 
     #[test]
-    fn another_node_is_reached_in_the_same_way() {
-        let RedisAddress::One(server) = read("rediss://u:p@a:1") else {
+    fn another_node_is_reached_with_the_same_tls_and_login() {
+        let RedisAddress::Server(server) = parse("rediss://u:p@a:1") else {
             panic!();
         };
         let other = with_host_port(&server, "b", 2);

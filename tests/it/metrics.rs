@@ -113,6 +113,17 @@ fn metrics_count_what_became_of_each_request() {
 }
 
 #[test]
+fn denials_are_counted_under_the_deny_status() {
+    let policy = ["-rate", "1/1000d", "-burst", "1", "-deny-status", "451"];
+    let (_redis, http) = start(&policy);
+    assert_eq!(http.get("/token").status, 200);
+    assert_eq!(http.get("/token").status, 451);
+    let sample =
+        r#"http_server_request_duration_seconds_count{method="GET",route="/token",status="451"}"#;
+    assert_eq!(value(&http, sample), 1.0);
+}
+
+#[test]
 fn metrics_tell_how_redis_does() {
     let redis = RedisServer::start();
     let http = HttpServer::start(&["-redis", &redis.url(), "-deadline", "1s"]);

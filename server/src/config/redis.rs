@@ -102,7 +102,7 @@ impl RedisFlags {
             "" => None,
             file => Some(fs::read(file).map_err(|error| format!("-redis-ca {file}: {error}"))?),
         };
-        let address = RedisAddress::read(&self.address, authorities.as_deref())
+        let address = RedisAddress::parse(&self.address, authorities.as_deref())
             .map_err(|reason| format!("invalid value for '--redis <ADDRESS>': {reason}"))?;
         match self.redis_password_file.as_str() {
             "" => Ok(address),

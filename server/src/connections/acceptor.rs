@@ -84,7 +84,7 @@ impl Connections {
             shutdown,
             tasks: JoinSet::new(),
             open: HashMap::new(),
-            trouble_log: LogThrottle::since(Instant::now().into()),
+            trouble_log: LogThrottle::new(Instant::now().into()),
             sweep,
         }
     }
@@ -171,7 +171,7 @@ impl Connections {
         let overdue = open.filter(|(_, (_, activity))| timed_out(activity));
         let overdue: Vec<Id> = overdue.map(|(id, _)| *id).collect();
         for id in overdue {
-            self.close(id, &self.metrics.clone().connections.unread);
+            self.close(id, &self.metrics.clone().connections.response_timeout);
         }
     }
 
@@ -214,7 +214,7 @@ impl Connections {
 
     /// Whoever opens connections could otherwise fill the log.
     fn warn_throttled(&self, trouble: &str) {
-        if self.trouble_log.is_due(Instant::now().into()) {
+        if self.trouble_log.claim(Instant::now().into()) {
             warn!("{trouble}");
         }
     }

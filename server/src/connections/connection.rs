@@ -102,7 +102,7 @@ impl Http {
             tokio::select! {
                 ended = connection.as_mut() => return ended,
                 () = activity.timed_out(self.header_timeout, self.idle_timeout) => {
-                    self.metrics.connections.overdue(activity.has_asked());
+                    self.metrics.connections.count_request_timeout(activity.has_asked());
                 }
                 _ = shutdown.stop_deadline() => {}
             }
@@ -115,7 +115,7 @@ impl Http {
         };
         if let Err(error) = serving.await {
             if is_time_out(error.as_ref()) {
-                self.metrics.connections.unread.inc();
+                self.metrics.connections.response_timeout.inc();
             }
             debug!("{peer}: {error}");
         }
@@ -131,7 +131,7 @@ impl Http {
         let begun = Instant::now();
         let (of, mut response) = match (self.screen)(&request) {
             None => {
-                let of = RouteLabels::of(request.method(), request.uri().path());
+                let of = RouteLabels::new(request.method(), request.uri().path());
                 request.extensions_mut().insert(ConnectInfo(peer));
                 // No body is read, so none is kept.
                 let request = request.map(|_incoming| Body::empty());
@@ -146,7 +146,7 @@ impl Http {
         let finished = Instant::now();
         let status = response.status();
         let requests = &self.metrics.requests;
-        requests.answered(of, status, finished - begun);
+        requests.observe(of, status, finished - begun);
         Ok(response.map(|body| Delivery::new(body, in_flight.answered(finished))))
     }
 }

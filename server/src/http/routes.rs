@@ -132,9 +132,9 @@ fn limit(
 }
 
 async fn answer(shared: &Shared, asked: &LimitRequest) -> Result<Answer, HttpError> {
-    let answer = shared.limiter.ask(asked).await;
-    let outcome = Outcome::of(&answer);
-    shared.metrics.decided(asked.algorithm, outcome);
+    let answer = shared.limiter.decide(asked).await;
+    let outcome = Outcome::new(&answer);
+    shared.metrics.count_decision(asked.algorithm, outcome);
     debug!(key = asked.key, ?outcome);
     let answer = answer?;
     if let (Some(shaping), Some(decision)) = (&shared.shaping, answer.decision()) {

@@ -1,9 +1,8 @@
-//! Which calls may be sent to a Redis server: how many at a time, overall and for each caller. Pure.
+//! Bounds the calls that wait for one Redis server, in total and for each caller. Pure.
 //!
-//! A queue that grows without a bound makes every caller wait for the one that floods. So a call that finds too many before
-//! it is rejected at once. Callers are told apart by a hash of their key, as stochastic fairness queueing does (McKenney
-//! 1990): memory is constant, and a caller takes another's share only if their hashes collide, which no one can plan,
-//! since the hash has a random seed.
+//! Without a bound, one caller that floods makes all others wait. So a call that exceeds a bound is rejected at once. Callers
+//! are distinguished by a hash of their key, as in stochastic fairness queueing (McKenney 1990): memory is constant, and
+//! two callers share a bound only if their hashes collide. The hash has a random seed, so nobody can plan a collision.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,20 +10,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The largest number of calls to one server that have no reply yet.
 pub(super) const MAX_CALLS: u64 = 1024;
 
-/// The largest number of calls that one caller waits for at a time: a quarter of all, so that one caller alone never makes
-/// others wait long.
-const MAX_CALLS_OF_A_CALLER: u32 = 256;
+/// The largest number of calls that one caller may wait for: a quarter of all, so that one caller alone does not make others
+/// wait for long.
+const MAX_CALLS_PER_CALLER: u32 = 256;
 
-/// From this many calls on, which takes more than one caller, a caller waits for few.
+/// The server is busy with this many calls, which takes more than one caller.
 const BUSY_CALLS: u64 = MAX_CALLS / 2;
-const MAX_CALLS_WHILE_BUSY: u32 = 4;
 
-/// Hash values that callers are told apart by.
-const SHARES: usize = 1024;
+/// The largest number of calls that one caller may wait for while the server is busy.
+const MAX_CALLS_PER_CALLER_WHILE_BUSY: u32 = 4;
+
+/// The number of hash values that distinguish callers.
+const HASHES: usize = 1024;
 
 /// Counts the calls that each caller waits for.
 #[derive(Debug)]
 pub(super) struct Admission {
+    /// The waiting calls by hash of their key.
     waiting: Box<[AtomicU32]>,
     hasher: RandomState,
 }
@@ -32,36 +34,41 @@ pub(super) struct Admission {
 /// Why a call is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
-    /// Its caller waits for as many calls as one caller may.
+    /// The caller waits for too many calls.
     Caller,
-    /// The server has as many calls to answer as it may.
+    /// Too many calls wait for the server.
     Server,
 }
 
-/// The permission to wait for one call. Dropping it ends the wait.
+/// Counts one waiting call until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit<'a>(&'a AtomicU32);
 
 impl Default for Admission {
     fn default() -> Self {
         Self {
-            waiting: (0..SHARES).map(|_| AtomicU32::new(0)).collect(),
+            waiting: (0..HASHES).map(|_| AtomicU32::new(0)).collect(),
             hasher: RandomState::new(),
         }
     }
 }
 
 impl Admission {
-    /// Admits one more call about `key`, while `unanswered` calls have no reply yet.
+    /// Admits one more call for `key` while `unanswered` calls to the server have no reply.
+    ///
+    /// # Errors
+    ///
+    /// The bound that the call exceeds. It must then not be sent.
     pub(super) fn admit(&self, key: &str, unanswered: u64) -> Result<Permit<'_>, Rejection> {
         if unanswered >= MAX_CALLS {
             return Err(Rejection::Server);
         }
         let max = match unanswered < BUSY_CALLS {
-            true => MAX_CALLS_OF_A_CALLER,
-            false => MAX_CALLS_WHILE_BUSY,
+            true => MAX_CALLS_PER_CALLER,
+            false => MAX_CALLS_PER_CALLER_WHILE_BUSY,
         };
-        let waiting = self.share(key);
+        let waiting = self.waiting(key);
+        // Made first, so that a rejected call is uncounted when it is dropped.
         let permit = Permit(waiting);
         if waiting.fetch_add(1, Ordering::Relaxed) >= max {
             return Err(Rejection::Caller);
@@ -69,7 +76,7 @@ impl Admission {
         Ok(permit)
     }
 
-    fn share(&self, key: &str) -> &AtomicU32 {
+    fn waiting(&self, key: &str) -> &AtomicU32 {
         let hash = self.hasher.hash_one(key);
         let index = usize::try_from(hash).unwrap_or_default() % self.waiting.len();
         &self.waiting[index]
@@ -86,7 +93,7 @@ impl Drop for Permit<'_> {
 mod tests {
     use super::*;
 
-    /// How many calls about `key` are admitted before one is rejected.
+    /// Admits calls for `key` until one is rejected.
     fn admitted<'a>(admission: &'a Admission, key: &str, unanswered: u64) -> Vec<Permit<'a>> {
         std::iter::from_fn(|| admission.admit(key, unanswered).ok()).collect()
     }
@@ -102,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_server_leaves_each_caller_a_few_calls() {
+    fn a_busy_server_admits_few_calls_of_each_caller() {
         let admission = Admission::default();
         assert_eq!(admitted(&admission, "a", BUSY_CALLS - 1).len(), 256);
         assert_eq!(admitted(&admission, "a", BUSY_CALLS).len(), 4);
@@ -110,12 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_at_its_bound_leaves_others_theirs() {
+    fn a_caller_at_its_bound_does_not_affect_others() {
         let admission = Admission::default();
         let _flood = admitted(&admission, "flood", BUSY_CALLS);
         let others = (0..1000).map(|n| n.to_string());
         let rejected = others.filter(|key| admission.admit(key, BUSY_CALLS).is_err());
-        // Those whose hash collides: 1 of 1024 on average.
+        // On average one other caller in 1024 has the same hash.
         assert!(rejected.count() < 15);
     }
 

@@ -1,16 +1,16 @@
-//! When a Redis that does not answer is no longer asked: the circuit breaker, pure.
+//! The circuit breaker: whether calls are sent to a server, and what ends its connection. Pure.
 //!
 //! ```text
-//!              opened                      lost
-//! Connecting ----------> Connected ------------------> Connecting
-//!     |                    |                               |
-//!     | failed             | silent, turned away           | failed
-//!     v        opened      v                               v
-//!   Gone   <----------   Gone                            Gone
+//!              opened                  lost, mismatched
+//! Connecting ----------> Connected ---------------------> Connecting
+//!     |                    |                                  |
+//!     | failed             | silent, rejecting                | failed
+//!     v        opened      v                                  v
+//!   Gone   <----------   Gone                               Gone
 //! ```
 //!
-//! Requests wait only while Connecting, which ends with the first attempt to connect, and for the answer while Connected.
-//! While Gone nobody waits: the attempts go on beside the requests, and the first that succeeds brings all of them back.
+//! While connecting, requests wait for the attempt, within their deadline. While connected, they wait for their reply. While
+//! the server is gone they do not wait: the link keeps trying to connect, and the first success closes the breaker.
 
 use std::fmt;
 
@@ -18,23 +18,23 @@ use super::traffic::MAX_TIMEOUTS;
 use crate::limit::Unavailable;
 use crate::metrics::BreakerState;
 
-/// Refusals that have nothing to do with the call: this connection leads to a server that decides for nobody.
+/// Error codes that say nothing about the call, but that this server decides for nobody.
 const NOT_SERVING_CODES: [&str; 4] = ["LOADING", "MASTERDOWN", "NOAUTH", "READONLY"];
 
-/// Whether Redis is asked.
+/// What is known of a server: `C` is what requests use while it is connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LinkState<C> {
-    /// Not known: whoever asks waits, within its deadline, for the attempt that is being made.
+    /// An attempt to connect is running, and requests wait for it.
     Connecting,
-    /// Whoever asks is sent over this connection.
+    /// Requests use this.
     Connected(C),
-    /// Nobody asks, for this reason.
+    /// Requests fail at once, for this reason.
     Gone(Unavailable),
 }
 
 impl<C> LinkState<C> {
-    /// What that is for a breaker.
-    pub(super) fn breaker(&self) -> BreakerState {
+    /// The state of the circuit breaker: closed while calls pass.
+    pub(super) fn breaker_state(&self) -> BreakerState {
         match self {
             Self::Connecting => BreakerState::Connecting,
             Self::Connected(_) => BreakerState::Closed,
@@ -44,8 +44,8 @@ impl<C> LinkState<C> {
 }
 
 impl<C: Clone> LinkState<C> {
-    /// What is to be used, or why there is none. `None` while that is not known.
-    pub(super) fn known(&self) -> Option<Result<C, Unavailable>> {
+    /// What requests use, or why they fail. `None` while connecting, which has neither yet.
+    pub(super) fn outcome(&self) -> Option<Result<C, Unavailable>> {
         match self {
             Self::Connecting => None,
             Self::Connected(connection) => Some(Ok(connection.clone())),
@@ -54,49 +54,51 @@ impl<C: Clone> LinkState<C> {
     }
 }
 
-/// What ends a connection.
+/// Why a connection is given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DisconnectReason {
-    /// It was closed, by whomever.
+    /// The connection is closed.
     Lost,
-    /// Calls got no answer.
+    /// Several calls in a row had no reply.
     Silent,
-    /// A reply does not fit its call, so no reply on this connection can be trusted.
+    /// A reply does not fit its call, so later replies may not fit theirs either.
     Mismatched,
-    /// The server decides for nobody, with this error code.
+    /// The server refuses all calls with this error code.
     Rejecting(String),
 }
 
 impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lost => f.write_str("the connection is closed"),
-            Self::Mismatched => f.write_str("a reply does not fit its call; connecting anew"),
-            Self::Silent => write!(f, "{MAX_TIMEOUTS} calls in a row got no answer"),
-            Self::Rejecting(code) => write!(f, "every call is refused: {code}"),
+            Self::Lost => f.write_str("the connection was closed"),
+            Self::Mismatched => f.write_str("a reply does not fit its call; reconnecting"),
+            Self::Silent => write!(f, "no reply to {MAX_TIMEOUTS} calls in a row"),
+            Self::Rejecting(code) => write!(f, "it refuses all calls: {code}"),
         }
     }
 }
 
 impl DisconnectReason {
-    /// Whether a call that was refused with this error code ends the connection for all.
-    pub(super) fn by(code: &str) -> Option<Self> {
-        let all = NOT_SERVING_CODES.contains(&code);
-        all.then(|| Self::Rejecting(code.to_owned()))
+    /// The reason behind an error reply with this code. `None` if the error is about the call only.
+    pub(super) fn from_error_code(code: &str) -> Option<Self> {
+        NOT_SERVING_CODES
+            .contains(&code)
+            .then(|| Self::Rejecting(code.to_owned()))
     }
 
-    /// What comes after the connection. One that was closed may have been idle, so that nothing is known of Redis.
-    pub(super) fn phase<C>(self) -> LinkState<C> {
+    /// The state that follows. A lost connection may just have been idle for too long, so it says nothing about the server,
+    /// and requests wait for the next one.
+    pub(super) fn next_state<C>(self) -> LinkState<C> {
         match self {
             Self::Lost | Self::Mismatched => LinkState::Connecting,
-            end => LinkState::Gone(end.into()),
+            Self::Silent | Self::Rejecting(_) => LinkState::Gone(self.into()),
         }
     }
 }
 
 impl From<DisconnectReason> for Unavailable {
-    fn from(end: DisconnectReason) -> Self {
-        match end {
+    fn from(reason: DisconnectReason) -> Self {
+        match reason {
             DisconnectReason::Lost | DisconnectReason::Silent | DisconnectReason::Mismatched => {
                 Self::NoAnswer
             }
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_of_the_call_leaves_the_connection_and_one_of_all_ends_it() {
+    fn only_a_refusal_of_all_calls_ends_the_connection() {
         for code in [
             "OOM",
             "NOPERM",
@@ -121,30 +123,29 @@ mod tests {
             "BUSY",
             "loading",
         ] {
-            assert_eq!(DisconnectReason::by(code), None);
+            assert_eq!(DisconnectReason::from_error_code(code), None);
         }
         for code in NOT_SERVING_CODES {
             assert_eq!(
-                DisconnectReason::by(code),
+                DisconnectReason::from_error_code(code),
                 Some(DisconnectReason::Rejecting(code.to_owned()))
             );
         }
     }
 
     #[test]
-    fn nobody_waits_for_a_silent_server_or_one_that_turns_all_away_and_all_do_for_a_lost_connection()
-     {
-        let phase = DisconnectReason::phase::<()>;
+    fn requests_wait_after_a_lost_connection_only() {
+        let next = DisconnectReason::next_state::<()>;
         assert_eq!(
-            phase(DisconnectReason::Silent),
+            next(DisconnectReason::Silent),
             LinkState::Gone(Unavailable::NoAnswer)
         );
         let readonly = DisconnectReason::Rejecting("READONLY".to_owned());
         assert_eq!(
-            phase(readonly),
+            next(readonly),
             LinkState::Gone(Unavailable::Refused("READONLY".to_owned()))
         );
-        assert_eq!(phase(DisconnectReason::Lost), LinkState::Connecting);
-        assert_eq!(phase(DisconnectReason::Mismatched), LinkState::Connecting);
+        assert_eq!(next(DisconnectReason::Lost), LinkState::Connecting);
+        assert_eq!(next(DisconnectReason::Mismatched), LinkState::Connecting);
     }
 }

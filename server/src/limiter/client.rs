@@ -1,6 +1,8 @@
-//! One connection, and all that is said over it: beside [`crate::redis_address`], the only file that knows the client crate.
+//! The Redis client: connects, encodes calls and decodes their replies. Together with [`crate::redis_address`] it is the only
+//! file that uses the `redis` crate.
 //!
-//! What was sent is never sent again: neither here nor in the crate, whose plain connection knows no retries.
+//! It sets no deadlines for calls and judges no connection; that is in [`super::live_connection`]. No call is sent twice: the
+//! crate's multiplexed connection does not retry either.
 
 use std::time::Duration;
 
@@ -12,35 +14,33 @@ use redis::{
 use rl_bucket::{Algorithm, Decision, Tokens};
 
 use super::slots::{Slots, redirection};
-use crate::limit::LimitRequest;
-use crate::limit::Unavailable;
-use crate::redis_address::Node;
-use crate::redis_address::Server;
+use crate::limit::{LimitRequest, Unavailable};
+use crate::redis_address::{Node, Server};
 
-/// Bytes for the words of a call beside its key.
-const NUMBERS: usize = 64;
+/// Room for the arguments of a call other than its key, in bytes.
+const ARGUMENT_BYTES: usize = 64;
 
-/// Calls that may wait to be written.
-const PIPELINE: usize = 1024;
+/// The number of calls that may wait to be written.
+const PIPELINE_CALLS: usize = 1024;
 
-/// What a call got instead of a decision.
+/// Why a call has no decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CallError {
-    /// The connection was closed before an answer came.
+    /// The connection was closed before the reply arrived.
     Closed,
-    /// The reply cannot be the reply to this call. Redis, or a proxy before it, has sent one too many or too few.
+    /// The reply cannot belong to this call. Redis, or a proxy in front of it, sent one reply too many or too few.
     Mismatched,
-    /// There is none, for this reason.
+    /// Redis did not decide, for this reason.
     Undecided(Unavailable),
-    /// The key's slot is served there.
+    /// MOVED: this node serves the slot of the key.
     Moved(Node),
-    /// The key may be there already: this call goes there after ASKING.
+    /// ASK: this node may have the key already. It accepts this one call after ASKING.
     Ask(Node),
 }
 
 impl From<CallError> for Unavailable {
-    fn from(fault: CallError) -> Self {
-        match fault {
+    fn from(error: CallError) -> Self {
+        match error {
             CallError::Closed | CallError::Mismatched => Self::NoAnswer,
             CallError::Undecided(reason) => reason,
             CallError::Moved(_) => Self::Refused("MOVED".to_owned()),
@@ -49,33 +49,33 @@ impl From<CallError> for Unavailable {
     }
 }
 
-/// Why there is no connection.
+/// Why a connection could not be made.
 #[derive(Clone, Debug)]
-pub(super) struct NoConnection {
-    /// What callers are told.
+pub(super) struct ConnectError {
+    /// The reason for clients.
     pub(super) reason: Unavailable,
-    /// What only the log says.
+    /// The details for the log. It may contain addresses, so clients never see it.
     pub(super) detail: String,
 }
 
-impl NoConnection {
-    /// No answer came in time.
-    pub(super) fn silent(within: Duration) -> Self {
+impl ConnectError {
+    /// There was no answer within `limit`.
+    pub(super) fn timed_out(limit: Duration) -> Self {
         Self {
             reason: Unavailable::NoAnswer,
-            detail: format!("no answer within {within:?}"),
+            detail: format!("no answer within {limit:?}"),
         }
     }
 }
 
-impl From<Unavailable> for NoConnection {
+impl From<Unavailable> for ConnectError {
     fn from(reason: Unavailable) -> Self {
         let detail = reason.to_string();
         Self { reason, detail }
     }
 }
 
-impl From<RedisError> for NoConnection {
+impl From<RedisError> for ConnectError {
     fn from(error: RedisError) -> Self {
         let reason = match (error.kind(), error.code()) {
             (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => {
@@ -90,126 +90,132 @@ impl From<RedisError> for NoConnection {
     }
 }
 
-/// A connection that many callers use at once. Closed when the last of its clones is dropped.
+/// A connection that many calls use at once. Dropping the last clone closes it.
 #[derive(Clone, Debug)]
 pub(super) struct Connection(MultiplexedConnection);
 
 impl Connection {
-    /// Connects and logs in; `closed` is called when the connection ends by itself.
+    /// Connects and logs in. `on_close` is called when the other side closes the connection, or an error does.
+    ///
+    /// Without a time-out: the caller sets one.
     pub(super) async fn open(
-        to: &Server,
-        closed: impl Fn() + Send + Sync + 'static,
-    ) -> Result<Self, NoConnection> {
+        server: &Server,
+        on_close: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, ConnectError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
-            .set_pipeline_buffer_size(PIPELINE)
+            .set_pipeline_buffer_size(PIPELINE_CALLS)
             .set_push_sender(move |push: PushInfo| {
                 if push.kind == PushKind::Disconnection {
-                    closed();
+                    on_close();
                 }
                 Ok::<_, SendError>(())
             });
-        let client = Client::open(to.clone())?;
+        let client = Client::open(server.clone())?;
         let connection = client.get_multiplexed_async_connection_with_config(&config);
-        connection.await.map(Self).map_err(NoConnection::from)
+        connection.await.map(Self).map_err(ConnectError::from)
     }
 
-    /// Takes what is asked for.
-    pub(super) async fn ask(&self, asked: &LimitRequest) -> Result<Decision, CallError> {
-        let reply = self.0.clone().send_packed_command(&command(asked)).await;
-        decision(reply.map_err(|_| CallError::Closed)?, asked)
+    /// Sends the request as one call and waits for its decision.
+    pub(super) async fn decide(&self, request: &LimitRequest) -> Result<Decision, CallError> {
+        let reply = self.0.clone().send_packed_command(&command(request)).await;
+        decision(reply.map_err(|_| CallError::Closed)?, request)
     }
 
-    /// As [`Connection::ask`], of a node that is still taking over the key's slot.
-    pub(super) async fn ask_importing(&self, asked: &LimitRequest) -> Result<Decision, CallError> {
-        let mut both = redis::pipe();
-        both.cmd("ASKING").add_command(command(asked));
-        let replies = self.0.clone().send_packed_commands(&both, 1, 1).await;
+    /// Like [`Connection::decide`], for a node that is still importing the slot of the key.
+    pub(super) async fn decide_importing(
+        &self,
+        request: &LimitRequest,
+    ) -> Result<Decision, CallError> {
+        let mut commands = redis::pipe();
+        commands.cmd("ASKING").add_command(command(request));
+        let replies = self.0.clone().send_packed_commands(&commands, 1, 1).await;
         let reply = replies.map_err(|_| CallError::Closed)?.pop();
-        decision(reply.unwrap_or_default(), asked)
+        decision(reply.unwrap_or_default(), request)
     }
 
-    /// Which node of the cluster serves which slots, as `asked`, the node at the other end, sees it.
-    pub(super) async fn slots(&self, asked: &Node) -> Result<Slots<Node>, CallError> {
+    /// Asks the connected node, whose name is `node`, which node of the cluster serves which slots.
+    pub(super) async fn slots(&self, node: &Node) -> Result<Slots<Node>, CallError> {
         let mut query = redis::cmd("CLUSTER");
         let reply = self.0.clone().send_packed_command(query.arg("SLOTS")).await;
         let slots: Option<Slots<Node>> = match reply.map_err(|_| CallError::Closed)? {
-            Value::ServerError(error) => return Err(refusal(&error)),
-            Value::Array(ranges) => ranges
-                .iter()
-                .map(|range| slot_range(range, asked))
-                .collect(),
+            Value::ServerError(error) => return Err(refused(&error)),
+            Value::Array(ranges) => ranges.iter().map(|range| slot_range(range, node)).collect(),
             _ => None,
         };
         slots.ok_or(CallError::Mismatched)
     }
 }
 
-/// Where a Sentinel says that the primary of this name is.
-pub(super) async fn primary(
-    sentinel: &Server,
+/// Asks one Sentinel for the address of the primary `name`. Connecting and the reply may take `time_limit` each.
+pub(super) async fn primary_by_sentinel(
+    sentinel: Server,
     name: &str,
-    within: Duration,
-) -> Result<Node, NoConnection> {
+    time_limit: Duration,
+) -> Result<Node, ConnectError> {
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(within))
-        .set_response_timeout(Some(within));
-    let client = Client::open(sentinel.clone())?;
+        .set_connection_timeout(Some(time_limit))
+        .set_response_timeout(Some(time_limit));
+    let client = Client::open(sentinel)?;
     let mut connection = client
         .get_multiplexed_async_connection_with_config(&config)
         .await?;
     let mut query = redis::cmd("SENTINEL");
-    let answer = query.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-    let known: Option<(String, u16)> = answer.query_async(&mut connection).await?;
-    let (host, port) = known.ok_or_else(|| NoConnection {
+    let query = query.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+    let address: Option<(String, u16)> = query.query_async(&mut connection).await?;
+    let (host, port) = address.ok_or_else(|| ConnectError {
         reason: Unavailable::NoAnswer,
-        detail: format!("a Sentinel knows no primary of the name {name}"),
+        detail: format!("the Sentinel does not monitor a primary named {name}"),
     })?;
     Ok(Node { host, port })
 }
 
-fn command(asked: &LimitRequest) -> Cmd {
-    let mut command = Cmd::with_capacity(6, asked.key.len() + NUMBERS);
-    command.arg(match asked.algorithm {
+/// Encodes the call for a request.
+fn command(request: &LimitRequest) -> Cmd {
+    let mut command = Cmd::with_capacity(6, request.key.len() + ARGUMENT_BYTES);
+    command.arg(match request.algorithm {
         Algorithm::Token => "RL.TOKEN",
         Algorithm::Leaky => "RL.LEAKY",
     });
-    command.arg(&asked.key);
-    command.write_arg_fmt(asked.policy.rate());
-    command.arg(asked.policy.capacity().get());
-    if asked.cost != Tokens::ONE {
-        command.arg("COST").arg(asked.cost.get());
+    command.arg(&request.key);
+    command.write_arg_fmt(request.policy.rate());
+    command.arg(request.policy.capacity().get());
+    if request.cost != Tokens::ONE {
+        command.arg("COST").arg(request.cost.get());
     }
     command
 }
 
-fn decision(reply: Value, asked: &LimitRequest) -> Result<Decision, CallError> {
+/// Decodes the reply to the call for a request.
+fn decision(reply: Value, request: &LimitRequest) -> Result<Decision, CallError> {
     match reply {
-        Value::ServerError(error) => Err(fault(&error, asked)),
-        Value::Array(items) => decoded(&items)
-            .filter(|decision| fits(decision, items.len(), asked))
+        Value::ServerError(error) => Err(call_error(&error, request)),
+        Value::Array(items) => decode(&items)
+            .filter(|decision| fits(decision, items.len(), request))
             .ok_or(CallError::Mismatched),
         _ => Err(CallError::Mismatched),
     }
 }
 
-/// Whether a decision of so many numbers can be the reply to this request: it has the limit that was asked for, and its numbers
-/// agree with one another. After a surplus reply all later ones are somebody else's.
-fn fits(decision: &Decision, numbers: usize, asked: &LimitRequest) -> bool {
-    let expected_numbers = match asked.algorithm {
+/// Whether a decision can be the reply to this request: it has the right number of fields and the limit of the request, and its
+/// fields do not contradict one another.
+///
+/// One reply too many gives every later call the reply of another caller, and this is how that is noticed.
+fn fits(decision: &Decision, fields: usize, request: &LimitRequest) -> bool {
+    let expected_fields = match request.algorithm {
         Algorithm::Token => 5,
         Algorithm::Leaky => 6,
     };
-    let limit = asked.policy.capacity().get();
+    let limit = request.policy.capacity().get();
     let wait_ms = decision.retry_after_ms.unwrap_or_default();
     let is_consistent = match (decision.allowed, decision.retry_after_ms) {
         (1, Some(0)) => true,
-        (0, Some(1..)) => asked.cost.get() <= limit && decision.delay_ms == 0,
-        (0, None) => asked.cost.get() > limit && decision.delay_ms == 0,
+        (0, Some(1..)) => request.cost.get() <= limit && decision.delay_ms == 0,
+        (0, None) => request.cost.get() > limit && decision.delay_ms == 0,
         _ => false,
     };
-    numbers == expected_numbers
+    fields == expected_fields
         && decision.limit == limit
         && decision.remaining <= limit
         && [wait_ms, decision.reset_after_ms, decision.delay_ms]
@@ -218,8 +224,8 @@ fn fits(decision: &Decision, numbers: usize, asked: &LimitRequest) -> bool {
         && is_consistent
 }
 
-/// A decision in its order on the wire. `None` if it is none.
-fn decoded(items: &[Value]) -> Option<Decision> {
+/// Decodes the fields of a decision. `None` if they are not five or six integers, or out of range.
+fn decode(items: &[Value]) -> Option<Decision> {
     let mut numbers = [0; 6];
     let numbers = numbers.get_mut(..items.len())?;
     for (number, item) in numbers.iter_mut().zip(items) {
@@ -231,27 +237,29 @@ fn decoded(items: &[Value]) -> Option<Decision> {
     Decision::from_wire(numbers)
 }
 
-fn fault(error: &ServerError, asked: &LimitRequest) -> CallError {
+/// Classifies an error reply to the call for a request.
+fn call_error(error: &ServerError, request: &LimitRequest) -> CallError {
     let details = error.details().unwrap_or_default();
-    let to = |of: fn(Node) -> CallError| {
-        redirection(details, asked.key.as_bytes()).map_or(CallError::Mismatched, of)
+    let redirect = |to: fn(Node) -> CallError| {
+        redirection(details, request.key.as_bytes()).map_or(CallError::Mismatched, to)
     };
     match error.code() {
-        "MOVED" => to(CallError::Moved),
-        "ASK" => to(CallError::Ask),
+        "MOVED" => redirect(CallError::Moved),
+        "ASK" => redirect(CallError::Ask),
         "ERR" if details.starts_with("unknown command") => {
             CallError::Undecided(Unavailable::NoModule)
         }
-        _ => refusal(error),
+        _ => refused(error),
     }
 }
 
-fn refusal(error: &ServerError) -> CallError {
+fn refused(error: &ServerError) -> CallError {
     CallError::Undecided(Unavailable::Refused(error.code().to_owned()))
 }
 
-/// First and last slot, and the primary that serves them: `asked` itself where no host is named.
-fn slot_range(range: &Value, asked: &Node) -> Option<(u16, u16, Node)> {
+/// Decodes one entry of CLUSTER SLOTS: first slot, last slot and primary. An unknown host is that of `replied`, the node that
+/// sent the entry.
+fn slot_range(range: &Value, replied: &Node) -> Option<(u16, u16, Node)> {
     let Value::Array(range) = range else {
         return None;
     };
@@ -271,7 +279,7 @@ fn slot_range(range: &Value, asked: &Node) -> Option<(u16, u16, Node)> {
         Value::BulkString(host) if !host.is_empty() && host != b"?" => {
             String::from_utf8(host.clone()).ok()?
         }
-        _ => asked.host.clone(),
+        _ => replied.host.clone(),
     };
     let port = u16::try_from(*port).ok()?;
     Some((
@@ -318,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_does_not_fit_is_no_decision() {
+    fn a_reply_that_does_not_fit_is_not_a_decision() {
         let longer = Decision::LONGEST_MS.cast_signed() + 1;
         let token = request(Algorithm::Token, 1);
         for numbers in [
@@ -342,5 +350,13 @@ mod tests {
             assert_eq!(decision(reply(numbers), &leaky), Err(CallError::Mismatched));
         }
         assert_eq!(decision(Value::Okay, &token), Err(CallError::Mismatched));
+    }
+
+    #[test]
+    fn clients_see_a_mismatch_as_no_answer() {
+        assert_eq!(
+            Unavailable::from(CallError::Mismatched),
+            Unavailable::NoAnswer
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! A cluster: a link to each primary, and the way to the one that serves a key.
+//! Redis Cluster: a link to each primary, and the map of slots that finds the one for a key.
 //!
-//! The crate's own cluster client is not used: it sends again what was sent, and all its callers wait while it asks an
-//! unresponsive node for the others. Here each primary has a breaker of its own, and only a call that a node refused
-//! unexecuted, by MOVED or ASK, goes on to another.
+//! One task, [`maintain_slots`], keeps the map. Requests use it, and follow redirections.
+//!
+//! The cluster client of the `redis` crate is not used: it sends a failed call again, and all its callers wait while it asks an
+//! unresponsive node for the slots. Here each primary has its own circuit breaker, and only a call that a node did not
+//! execute (MOVED, ASK) is sent to another.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,23 +19,21 @@ use tracing::info;
 use super::breaker::LinkState;
 use super::client::CallError;
 use super::endpoint::Endpoint;
-use super::link::{Calls, Link, known};
+use super::link::{Link, LinkConfig, ready};
 use super::slots::Slots;
-use crate::limit::LimitRequest;
-use crate::limit::Unavailable;
-use crate::redis_address::Node;
-use crate::redis_address::{Server, node, with_host_port};
+use crate::limit::{LimitRequest, Unavailable};
+use crate::redis_address::{Node, Server, node, with_host_port};
 
-/// How often one request may be sent on. Each time costs a round trip of its deadline.
-const REDIRECTIONS: usize = 5;
+/// How many redirections one request follows. Each takes a round trip of its deadline.
+const MAX_REDIRECTIONS: usize = 5;
 
-/// From one question for the slots to the next, at least.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The shortest time from one refresh of the slots to the next.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long one node may take to name the slots.
-const ANSWER: Duration = Duration::from_millis(200);
+/// How long one node may take to reply to CLUSTER SLOTS.
+const SLOTS_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A node that is or was a primary.
+/// A node that is or was a primary, and the link to it.
 #[derive(Debug)]
 struct Primary {
     node: Node,
@@ -42,57 +42,59 @@ struct Primary {
 
 type Primaries = Slots<Arc<Primary>>;
 
-/// Asks the primary that serves the key.
+/// Sends each request to the primary that serves its key.
 #[derive(Debug)]
 pub(super) struct Cluster {
     nodes: Arc<Nodes>,
     slots: watch::Receiver<LinkState<Arc<Primaries>>>,
-    _keeper: JoinSet<()>,
+    /// Aborts the task when dropped.
+    _task: JoinSet<()>,
 }
 
-/// What is known of the cluster.
+/// The known nodes and their links.
 #[derive(Debug)]
 struct Nodes {
-    /// Those that were named to us. A link to each is kept, since they may be found when all others have gone.
+    /// The nodes in `-redis`. The links to them are kept, because they may be reachable when all others are gone.
     seeds: HashSet<Node>,
-    /// How to reach one of them, and so the others.
-    example: Server,
-    calls: Calls,
+    /// The first seed. Other nodes are reached with its TLS settings and login.
+    template: Server,
+    config: LinkConfig,
     primaries: Mutex<HashMap<Node, Arc<Primary>>>,
-    /// Told by calls that found no primary where it was thought to be.
+    /// Notified by requests that failed or were redirected, so that the slots are refreshed.
     outdated: Notify,
 }
 
 impl Cluster {
-    /// Begins to look for the primaries. `None` if no seed is named.
-    pub(super) fn of(seeds: &[Server], calls: Calls) -> Option<Self> {
+    /// Starts to connect and to find the primaries, and returns at once. `None` if `seeds` is empty.
+    pub(super) fn start(seeds: &[Server], config: LinkConfig) -> Option<Self> {
         let nodes = Arc::new(Nodes {
             seeds: seeds.iter().filter_map(node).collect(),
-            example: seeds.first()?.clone(),
-            calls,
+            template: seeds.first()?.clone(),
+            config,
             primaries: Mutex::default(),
             outdated: Notify::new(),
         });
         for seed in &nodes.seeds {
             nodes.primary(seed);
         }
-        let (told, slots) = watch::channel(LinkState::Connecting);
-        let mut _keeper = JoinSet::new();
-        _keeper.spawn_on(keep(Arc::clone(&nodes), told), &nodes.calls.runtime);
+        let (slots_sender, slots) = watch::channel(LinkState::Connecting);
+        let maintain = maintain_slots(Arc::clone(&nodes), slots_sender);
+        let mut task = JoinSet::new();
+        task.spawn_on(maintain, &nodes.config.runtime);
         Some(Self {
             nodes,
             slots,
-            _keeper,
+            _task: task,
         })
     }
 
-    /// Sends the request to who serves its key, and on from there as told, and waits for its decision until `deadline`.
-    pub(super) async fn ask(
+    /// Sends the request to the primary of its key, follows redirections, and waits for the decision until `deadline`.
+    pub(super) async fn decide(
         &self,
-        asked: &LimitRequest,
+        request: &LimitRequest,
         deadline: Instant,
     ) -> Result<Decision, CallError> {
-        let decision = self.follow(asked, deadline).await;
+        let decision = self.decide_by_primary(request, deadline).await;
         let is_overloaded = matches!(
             decision,
             Err(CallError::Undecided(Unavailable::Overloaded(_)))
@@ -103,19 +105,23 @@ impl Cluster {
         decision
     }
 
-    async fn follow(&self, asked: &LimitRequest, deadline: Instant) -> Result<Decision, CallError> {
-        let mut primary = self.who_serves(&asked.key, deadline).await?;
-        let mut reply = primary.link.ask(asked, deadline).await;
-        for _ in 0..REDIRECTIONS {
+    async fn decide_by_primary(
+        &self,
+        request: &LimitRequest,
+        deadline: Instant,
+    ) -> Result<Decision, CallError> {
+        let mut primary = self.primary_of(&request.key, deadline).await?;
+        let mut reply = primary.link.decide(request, deadline).await;
+        for _ in 0..MAX_REDIRECTIONS {
             match reply {
                 Err(CallError::Moved(to)) => {
                     self.nodes.outdated.notify_one();
                     primary = self.nodes.primary(&to.or_host_of(&primary.node));
-                    reply = primary.link.ask(asked, deadline).await;
+                    reply = primary.link.decide(request, deadline).await;
                 }
                 Err(CallError::Ask(to)) => {
                     primary = self.nodes.primary(&to.or_host_of(&primary.node));
-                    reply = primary.link.ask_importing(asked, deadline).await;
+                    reply = primary.link.decide_importing(request, deadline).await;
                 }
                 reply => return reply,
             }
@@ -123,21 +129,24 @@ impl Cluster {
         reply
     }
 
-    async fn who_serves(&self, key: &str, deadline: Instant) -> Result<Arc<Primary>, CallError> {
-        let slots = known(&self.slots, deadline)
+    async fn primary_of(&self, key: &str, deadline: Instant) -> Result<Arc<Primary>, CallError> {
+        let slots = ready(&self.slots, deadline)
             .await
             .map_err(CallError::Undecided)?;
-        let nobody = || CallError::Undecided(Unavailable::Refused("CLUSTERDOWN".to_owned()));
-        slots.of(key.as_bytes()).cloned().ok_or_else(nobody)
+        let unserved = || CallError::Undecided(cluster_down());
+        slots
+            .server_of(key.as_bytes())
+            .cloned()
+            .ok_or_else(unserved)
     }
 }
 
 impl Nodes {
-    /// The node, with a link to it.
+    /// Returns the node with its link, and makes the link if there is none yet.
     fn primary(&self, node: &Node) -> Arc<Primary> {
         let primary = || {
-            let server = with_host_port(&self.example, &node.host, node.port);
-            let link = Link::to(Endpoint::Server(server), self.calls.clone());
+            let server = with_host_port(&self.template, &node.host, node.port);
+            let link = Link::start(Endpoint::Server(server), self.config.clone());
             let node = node.clone();
             Arc::new(Primary { node, link })
         };
@@ -145,29 +154,30 @@ impl Nodes {
         Arc::clone(primaries.entry(node.clone()).or_insert_with(primary))
     }
 
-    /// Who serves which slots, by the word of the first node that answers. Each turn begins with another, so that one which
-    /// is cut off from the others does not mislead for ever.
-    async fn ask_for_slots(&self, turn: usize) -> Result<Slots<Node>, Unavailable> {
-        let mut all: Vec<_> = self.locked().values().cloned().collect();
-        let first = turn.checked_rem(all.len()).unwrap_or_default();
-        all.rotate_left(first);
-        let mut last = Unavailable::NoAnswer;
-        for asked in all {
-            let deadline = Instant::now() + ANSWER;
-            match asked.link.slots(&asked.node, deadline).await {
+    /// Asks the nodes for the slots until one names primaries, and returns the error of the last one if none does.
+    ///
+    /// Each refresh starts with another node. Otherwise one that is cut off from the others could give an old map for ever.
+    async fn fetch_slots(&self, refresh: usize) -> Result<Slots<Node>, Unavailable> {
+        let mut primaries: Vec<_> = self.locked().values().cloned().collect();
+        let first = refresh.checked_rem(primaries.len()).unwrap_or_default();
+        primaries.rotate_left(first);
+        let mut last_error = Unavailable::NoAnswer;
+        for primary in primaries {
+            let deadline = Instant::now() + SLOTS_TIMEOUT;
+            match primary.link.slots(&primary.node, deadline).await {
                 Ok(slots) if slots.servers().next().is_some() => return Ok(slots),
-                Ok(_nobody) => last = Unavailable::Refused("CLUSTERDOWN".to_owned()),
-                Err(fault) => last = fault.into(),
+                Ok(_unserved) => last_error = cluster_down(),
+                Err(error) => last_error = error.into(),
             }
         }
-        Err(last)
+        Err(last_error)
     }
 
-    /// The links to those who serve. Those to others end, unless they are of use yet.
-    fn serving(&self, slots: &Slots<Node>) -> Primaries {
-        let named: HashSet<&Node> = slots.servers().chain(&self.seeds).collect();
+    /// Returns the links to the primaries, and drops the links to nodes that serve no slots and are gone.
+    fn link_all(&self, slots: &Slots<Node>) -> Primaries {
+        let wanted: HashSet<&Node> = slots.servers().chain(&self.seeds).collect();
         self.locked()
-            .retain(|node, primary| named.contains(node) || !primary.link.is_gone());
+            .retain(|node, primary| wanted.contains(node) || !primary.link.is_gone());
         slots.map(|node| self.primary(node))
     }
 
@@ -178,25 +188,31 @@ impl Nodes {
     }
 }
 
-/// Asks who serves which slots, and again whenever that seems to have changed.
-async fn keep(nodes: Arc<Nodes>, told: watch::Sender<LinkState<Arc<Primaries>>>) {
-    let mut last = None;
-    for turn in 0.. {
-        let begun = Instant::now();
-        match nodes.ask_for_slots(turn).await {
+/// Refreshes the map of slots, first until a node gives it, and later whenever a request finds it outdated.
+async fn maintain_slots(nodes: Arc<Nodes>, state: watch::Sender<LinkState<Arc<Primaries>>>) {
+    let mut last_slots = None;
+    for refresh in 0.. {
+        let started = Instant::now();
+        match nodes.fetch_slots(refresh).await {
             Ok(slots) => {
-                told.send_replace(LinkState::Connected(Arc::new(nodes.serving(&slots))));
-                if last.as_ref() != Some(&slots) {
-                    info!("the slots of the cluster are served by {}", list(&slots));
-                    last = Some(slots);
+                state.send_replace(LinkState::Connected(Arc::new(nodes.link_all(&slots))));
+                if last_slots.as_ref() != Some(&slots) {
+                    info!("primaries of the cluster: {}", list(&slots));
+                    last_slots = Some(slots);
                 }
                 nodes.outdated.notified().await;
             }
-            Err(reason) if last.is_none() => _ = told.send_replace(LinkState::Gone(reason)),
+            Err(reason) if last_slots.is_none() => _ = state.send_replace(LinkState::Gone(reason)),
+            // The old map stays in use: many of its primaries may still decide.
             Err(_) => {}
         }
-        sleep_until(begun + PAUSE).await;
+        sleep_until(started + MIN_REFRESH_INTERVAL).await;
     }
+}
+
+/// What Redis replies to a call for a slot that no node serves.
+fn cluster_down() -> Unavailable {
+    Unavailable::Refused("CLUSTERDOWN".to_owned())
 }
 
 fn list(slots: &Slots<Node>) -> String {

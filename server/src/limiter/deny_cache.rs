@@ -1,4 +1,7 @@
-//! DenyCache that Redis need not be asked for again: pure.
+//! The deny cache (`-deny-cache`): repeats a denial without a call to Redis for as long as it would stay the same. Pure.
+//!
+//! A denial takes no tokens, so repeating it changes nothing. It ends before a request could pass, or after a second,
+//! so that a refund or DEL made in Redis itself is seen within that time.
 
 use std::time::{Duration, Instant};
 
@@ -7,92 +10,95 @@ use rl_bucket::{Algorithm, Decision, Policy, Tokens};
 use super::table::Table;
 use crate::limit::LimitRequest;
 
-/// The longest that a denial is remembered, and so the longest that a refund made in Redis itself is not seen.
-const LONGEST: Duration = Duration::from_secs(1);
+/// The longest time that a denial is cached.
+const MAX_AGE: Duration = Duration::from_secs(1);
 
-/// What one caller was denied, and for how long that holds.
+/// A cached denial and the request that it answers.
 #[derive(Clone, Copy)]
 struct Denial {
     algorithm: Algorithm,
     policy: Policy,
     cost: Tokens,
     decision: Decision,
-    answered: Instant,
-    until: Instant,
+    /// When the reply of Redis arrived.
+    received: Instant,
+    expires: Instant,
 }
 
-/// The denials of the callers that were denied last.
+/// The latest denial of each of the callers that were denied most recently.
 pub(super) struct DenyCache(Table<Denial>);
 
 impl DenyCache {
-    /// Remembers at most so many.
-    pub(super) fn of(most: usize) -> Self {
-        Self(Table::of(most))
+    /// A cache for at most `max` callers.
+    pub(super) fn with_capacity(max: usize) -> Self {
+        Self(Table::with_capacity(max))
     }
 
-    /// The denial of just this, as it stands `now`.
+    /// Returns the cached denial of exactly this request, with its waits counted down to `now`.
     ///
-    /// Any other question about the key may change its bucket, and so ends what is remembered of it.
-    pub(super) fn recall(&self, asked: &LimitRequest, now: Instant) -> Option<Decision> {
-        self.0.change(&asked.key, |known| {
-            *known = known.filter(|denial| denial.holds(asked, now));
-            known.map(|denial| denial.at(now))
+    /// Any other request for the same key goes to Redis and may change the bucket, so it removes the denial.
+    pub(super) fn get(&self, request: &LimitRequest, now: Instant) -> Option<Decision> {
+        self.0.update(&request.key, |cached| {
+            *cached = cached.filter(|denial| denial.applies_to(request, now));
+            cached.map(|denial| denial.decision_at(now))
         })
     }
 
-    /// Remembers the answer to a call that was begun at `begun` and answered at `answered`, if it is a denial.
-    pub(super) fn note(
+    /// Caches the decision if it is a denial that is still valid at `received`, when it arrived. Its request was sent at
+    /// `sent`.
+    pub(super) fn insert(
         &self,
-        asked: &LimitRequest,
+        request: &LimitRequest,
         decision: &Decision,
-        begun: Instant,
-        answered: Instant,
+        sent: Instant,
+        received: Instant,
     ) {
-        let until = begun + holds_for(decision);
-        if decision.allowed > 0 || until <= answered {
+        let expires = sent + lifetime(decision);
+        if decision.allowed > 0 || expires <= received {
             return;
         }
         let denial = Denial {
-            algorithm: asked.algorithm,
-            policy: asked.policy,
-            cost: asked.cost,
+            algorithm: request.algorithm,
+            policy: request.policy,
+            cost: request.cost,
             decision: *decision,
-            answered,
-            until,
+            received,
+            expires,
         };
-        self.0.change(&asked.key, |known| *known = Some(denial));
+        self.0.update(&request.key, |cached| *cached = Some(denial));
     }
 }
 
 impl Denial {
-    fn holds(&self, asked: &LimitRequest, now: Instant) -> bool {
-        let same =
-            (self.algorithm, self.policy, self.cost) == (asked.algorithm, asked.policy, asked.cost);
-        same && now < self.until
+    fn applies_to(&self, request: &LimitRequest, now: Instant) -> bool {
+        let is_same = (self.algorithm, self.policy, self.cost)
+            == (request.algorithm, request.policy, request.cost);
+        is_same && now < self.expires
     }
 
-    /// What is told `now`: the waits are counted from when the answer was here, not from the call, so that none is too
-    /// short.
-    fn at(&self, now: Instant) -> Decision {
-        let passed = now.saturating_duration_since(self.answered).as_millis();
-        let passed_ms = u64::try_from(passed).unwrap_or(u64::MAX);
+    /// The decision with its waits counted down from the arrival of the reply. Redis decided some time before that, so no
+    /// wait is too short.
+    fn decision_at(&self, now: Instant) -> Decision {
+        let elapsed = now.saturating_duration_since(self.received).as_millis();
+        let elapsed_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
         Decision {
             retry_after_ms: self
                 .decision
                 .retry_after_ms
-                .map(|ms| ms.saturating_sub(passed_ms).max(1)),
-            reset_after_ms: self.decision.reset_after_ms.saturating_sub(passed_ms),
+                .map(|ms| ms.saturating_sub(elapsed_ms).max(1)),
+            reset_after_ms: self.decision.reset_after_ms.saturating_sub(elapsed_ms),
             ..self.decision
         }
     }
 }
 
-/// For how long from the call on Redis would deny the same: a millisecond less than its wait, which is rounded up.
-fn holds_for(decision: &Decision) -> Duration {
+/// How long Redis would repeat the denial, counted from when its request was sent: a millisecond less than
+/// `retry_after_ms`, which is rounded up, and at most [`MAX_AGE`].
+fn lifetime(decision: &Decision) -> Duration {
     let retry_after = decision
         .retry_after_ms
         .map(|ms| Duration::from_millis(ms.saturating_sub(1)));
-    retry_after.map_or(LONGEST, |wait| wait.min(LONGEST))
+    retry_after.map_or(MAX_AGE, |wait| wait.min(MAX_AGE))
 }
 
 #[cfg(test)]
@@ -103,7 +109,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn asked(rate: &str, capacity: u64, cost: u64) -> LimitRequest {
+    fn request(rate: &str, capacity: u64, cost: u64) -> LimitRequest {
         let policy = Rate::parse(rate.as_bytes()).zip(Capacity::new(capacity));
         LimitRequest {
             algorithm: Algorithm::Token,
@@ -115,7 +121,7 @@ mod tests {
         }
     }
 
-    fn denied(retry_after_ms: Option<u64>) -> Decision {
+    fn denial(retry_after_ms: Option<u64>) -> Decision {
         Decision {
             allowed: 0,
             limit: 5,
@@ -126,88 +132,83 @@ mod tests {
         }
     }
 
-    /// One that was denied so, called at the instant that is returned and answered 10 ms later.
-    fn after(retry_after_ms: Option<u64>) -> (DenyCache, LimitRequest, Instant) {
-        let (denials, asked, begun) = (DenyCache::of(9), asked("1/s", 5, 2), Instant::now());
-        denials.note(&asked, &denied(retry_after_ms), begun, begun + 10 * MS);
-        (denials, asked, begun)
+    /// A cache with one denial, its request, and when the request was sent. The reply arrived 10 ms later.
+    fn cache_with(retry_after_ms: Option<u64>) -> (DenyCache, LimitRequest, Instant) {
+        let (cache, request) = (DenyCache::with_capacity(9), request("1/s", 5, 2));
+        let sent = Instant::now();
+        cache.insert(&request, &denial(retry_after_ms), sent, sent + 10 * MS);
+        (cache, request, sent)
     }
 
     #[test]
-    fn a_denial_is_told_again_with_waits_that_count_down_from_when_it_was_here() {
-        let (denials, asked, begun) = after(Some(700));
-        let told = |ms| denials.recall(&asked, begun + ms * MS);
-        assert_eq!(told(10), Some(denied(Some(700))));
-        let waits = |ms| told(ms).map(|told| (told.retry_after_ms, told.reset_after_ms));
+    fn a_repeated_denial_counts_its_waits_down() {
+        let (cache, request, sent) = cache_with(Some(700));
+        let get = |ms| cache.get(&request, sent + ms * MS);
+        assert_eq!(get(10), Some(denial(Some(700))));
+        let waits = |ms| get(ms).map(|denial| (denial.retry_after_ms, denial.reset_after_ms));
         assert_eq!(waits(310), Some((Some(400), 3700)));
         assert_eq!(waits(698), Some((Some(12), 3312)));
     }
 
     #[test]
-    fn a_denial_is_forgotten_before_the_same_could_pass_by_any_rounding() {
-        let (denials, asked, begun) = after(Some(700));
-        assert!(
-            denials
-                .recall(&asked, begun + 699 * MS - MS / 1000)
-                .is_some()
-        );
-        assert_eq!(denials.recall(&asked, begun + 699 * MS), None);
-        assert_eq!(denials.recall(&asked, begun), None, "and then for good");
+    fn a_denial_expires_before_its_request_could_pass() {
+        let (cache, request, sent) = cache_with(Some(700));
+        let just_before = sent + 699 * MS - MS / 1000;
+        assert!(cache.get(&request, just_before).is_some());
+        assert_eq!(cache.get(&request, sent + 699 * MS), None);
+        assert_eq!(cache.get(&request, sent), None, "it is removed");
     }
 
     #[test]
-    fn a_denial_for_long_or_for_ever_is_forgotten_after_a_second() {
+    fn a_long_denial_expires_after_a_second() {
         for retry_after_ms in [Some(3_600_000), None] {
-            let (denials, asked, begun) = after(retry_after_ms);
-            let told = denials.recall(&asked, begun + 999 * MS).unwrap();
-            assert_eq!(told.retry_after_ms, retry_after_ms.map(|ms| ms - 989));
-            assert_eq!(denials.recall(&asked, begun + 1000 * MS), None);
+            let (cache, request, sent) = cache_with(retry_after_ms);
+            let repeated = cache.get(&request, sent + 999 * MS).unwrap();
+            assert_eq!(repeated.retry_after_ms, retry_after_ms.map(|ms| ms - 989));
+            assert_eq!(cache.get(&request, sent + 1000 * MS), None);
         }
     }
 
     #[test]
-    fn a_wait_that_was_over_before_the_answer_came_is_not_remembered() {
-        let (denials, asked, begun) = after(Some(11));
-        assert_eq!(denials.recall(&asked, begun), None);
+    fn a_denial_that_expired_before_it_arrived_is_not_cached() {
+        let (cache, request, sent) = cache_with(Some(11));
+        assert_eq!(cache.get(&request, sent), None);
     }
 
     #[test]
-    fn another_question_about_the_key_is_not_answered_and_ends_the_denial() {
+    fn another_request_for_the_key_removes_the_denial() {
         let leaky = LimitRequest {
             algorithm: Algorithm::Leaky,
-            ..asked("1/s", 5, 2)
+            ..request("1/s", 5, 2)
         };
         let others = [
-            asked("1/s", 5, 1),
-            asked("1/s", 5, 3),
-            asked("2/s", 5, 2),
-            asked("1/s", 6, 2),
+            request("1/s", 5, 1),
+            request("1/s", 5, 3),
+            request("2/s", 5, 2),
+            request("1/s", 6, 2),
             leaky,
         ];
         for other in others {
-            let (denials, asked, begun) = after(Some(700));
-            assert_eq!(denials.recall(&other, begun), None, "{other:?}");
-            assert_eq!(
-                denials.recall(&asked, begun),
-                None,
-                "{other:?} may have changed the bucket"
-            );
+            let (cache, request, sent) = cache_with(Some(700));
+            assert_eq!(cache.get(&other, sent), None, "{other:?}");
+            let same = cache.get(&request, sent);
+            assert_eq!(same, None, "{other:?} may have changed the bucket");
         }
     }
 
     #[test]
-    fn another_key_is_another_matter_and_what_passed_is_not_remembered() {
-        let (denials, asked, begun) = after(Some(700));
+    fn another_key_keeps_the_denial_and_an_allowed_one_is_not_cached() {
+        let (cache, request, sent) = cache_with(Some(700));
         let other = LimitRequest {
             key: "l".to_owned(),
-            ..asked.clone()
+            ..request.clone()
         };
         let allowed = Decision {
             allowed: 1,
-            ..denied(Some(0))
+            ..denial(Some(0))
         };
-        denials.note(&other, &allowed, begun, begun);
-        assert_eq!(denials.recall(&other, begun), None);
-        assert!(denials.recall(&asked, begun).is_some());
+        cache.insert(&other, &allowed, sent, sent);
+        assert_eq!(cache.get(&other, sent), None);
+        assert!(cache.get(&request, sent).is_some());
     }
 }

@@ -1,28 +1,32 @@
-//! Where a server is found, each time anew: at its address, or where Sentinels say that the primary is.
+//! The server to connect to: a fixed address, or the primary that Sentinels name. It is resolved for every connection.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::client::{NoConnection, primary};
+use super::client::{ConnectError, primary_by_sentinel};
 use crate::limit::Unavailable;
-use crate::redis_address::{Server, as_sentinel, with_host_port};
+use crate::redis_address::{Server, sentinel_logins, with_host_port};
 
 /// How long one Sentinel may take to answer.
-const ANSWER: Duration = Duration::from_millis(100);
+const SENTINEL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Where to connect to.
+/// Where to connect.
 #[derive(Debug)]
 pub(super) enum Endpoint {
-    /// There. A name is looked up at each connection.
+    /// A fixed address. A host name is looked up for every connection.
     Server(Server),
-    /// Where the Sentinels say.
+    /// The current primary of these Sentinels.
     Primary(Sentinels),
 }
 
 impl Endpoint {
     /// The server to connect to now.
-    pub(super) async fn server(&self) -> Result<Server, NoConnection> {
+    ///
+    /// # Errors
+    ///
+    /// If no Sentinel names a primary.
+    pub(super) async fn server(&self) -> Result<Server, ConnectError> {
         match self {
             Self::Server(server) => Ok(server.clone()),
             Self::Primary(sentinels) => sentinels.primary().await,
@@ -39,45 +43,49 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Those who watch one primary.
+/// The Sentinels that monitor one primary.
 #[derive(Debug)]
 pub(super) struct Sentinels {
     sentinels: Vec<Server>,
+    /// The name under which they monitor the primary.
     name: String,
-    /// How many times the primary was asked for.
-    turns: AtomicUsize,
+    /// How often the primary was looked up.
+    lookups: AtomicUsize,
 }
 
 impl Sentinels {
     pub(super) fn new(sentinels: Vec<Server>, name: String) -> Self {
-        let turns = AtomicUsize::default();
         Self {
             sentinels,
             name,
-            turns,
+            lookups: AtomicUsize::default(),
         }
     }
 
-    /// The primary by the word of the first Sentinel that answers. Each turn begins with another, so that one which knows
-    /// only the old primary does not lead there for ever.
-    async fn primary(&self) -> Result<Server, NoConnection> {
-        let first = self.turns.fetch_add(1, Ordering::Relaxed) % self.sentinels.len();
+    /// The primary that the first answering Sentinel names.
+    ///
+    /// Each lookup starts with another Sentinel. Otherwise one that still names the old primary could keep the server
+    /// there for ever.
+    async fn primary(&self) -> Result<Server, ConnectError> {
+        let first = self.lookups.fetch_add(1, Ordering::Relaxed) % self.sentinels.len();
         let (before, from) = self.sentinels.split_at(first);
-        let mut last = NoConnection::silent(ANSWER);
+        let mut last_error = ConnectError::timed_out(SENTINEL_TIMEOUT);
         for sentinel in from.iter().chain(before) {
-            match self.ask(sentinel).await {
+            match self.query(sentinel).await {
                 Ok(primary) => return Ok(primary),
-                Err(error) => last = error,
+                Err(error) => last_error = error,
             }
         }
-        Err(last)
+        Err(last_error)
     }
 
-    async fn ask(&self, sentinel: &Server) -> Result<Server, NoConnection> {
-        let [stranger, known] = as_sentinel(sentinel);
-        let noauth = Unavailable::Refused("NOAUTH".to_owned());
-        let node = match primary(&stranger, &self.name, ANSWER).await {
-            Err(error) if error.reason == noauth => primary(&known, &self.name, ANSWER).await,
+    /// Asks one Sentinel, first without a login, because it need not have the user of the servers that it monitors.
+    async fn query(&self, sentinel: &Server) -> Result<Server, ConnectError> {
+        let [anonymous, logged_in] = sentinel_logins(sentinel);
+        let query = |sentinel| primary_by_sentinel(sentinel, &self.name, SENTINEL_TIMEOUT);
+        let needs_login = Unavailable::Refused("NOAUTH".to_owned());
+        let node = match query(anonymous).await {
+            Err(error) if error.reason == needs_login => query(logged_in).await,
             answer => answer,
         }?;
         Ok(with_host_port(sentinel, &node.host, node.port))

@@ -1,23 +1,23 @@
-//! The thread that talks to Redis.
+//! The thread that reads and writes all connections to Redis.
 //!
-//! A flood of HTTP requests keeps the threads that serve them busy: whatever is ready waits behind thousands of other tasks.
-//! Replies of Redis that waited there too would look like silence. On a thread of their own they are read when they come,
-//! and many are read and written at a time, which costs less than a wake-up for each.
+//! Under a flood of HTTP requests the threads that serve them have thousands of tasks to run. A reply of Redis that had to wait
+//! behind those would look as if Redis were slow. On a thread of its own it is read when it arrives. One thread also reads
+//! and writes many calls at a time, which costs less than a wake-up for each.
 
 use std::io;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Threads for look-ups of host names, each of which may hang for as long as the resolver likes.
+/// Threads that look up host names. A slow resolver can block each of them for a long time.
 const LOOKUP_THREADS: usize = 2;
 
-/// Runs the tasks of all connections to Redis. Dropping it ends them, and waits for nothing.
+/// A Tokio runtime with one thread. Dropping it stops its tasks and does not wait for lookups.
 pub(super) struct IoThread(Option<Runtime>);
 
 impl IoThread {
     /// # Errors
     ///
-    /// If the system has no thread to give.
+    /// If the system cannot start a thread.
     pub(super) fn start() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -28,11 +28,11 @@ impl IoThread {
         Ok(Self(Some(runtime)))
     }
 
-    /// Where to spawn tasks that talk to Redis.
+    /// Spawns tasks on this thread.
     pub(super) fn handle(&self) -> Handle {
         let runtime = self.0.as_ref();
         runtime
-            .expect("it is taken only when dropped")
+            .expect("only drop takes the runtime")
             .handle()
             .clone()
     }

@@ -1,54 +1,66 @@
-//! What is remembered of callers: a bounded table, shared by all threads.
+//! A bounded table of values by key, shared by all threads. When it is full it evicts the least recently used key.
+//!
+//! The deny cache and the local buckets keep their callers in it.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-/// Parts with a lock each, so that callers seldom wait for one another.
-const PARTS: usize = 16;
+/// The table is divided into this many shards with a lock each, so that threads rarely wait for one another.
+const SHARDS: usize = 16;
 
-/// A value for each of the keys used last, at most so many in all; the others are forgotten.
+type Shard<V> = LruCache<Box<str>, V>;
+
+/// A least-recently-used table. Each shard evicts for itself, so the table may evict a little before it is full.
 pub(super) struct Table<V> {
-    parts: Vec<Mutex<LruCache<Box<str>, V>>>,
-    /// The most keys of a part.
-    most: usize,
+    shards: Vec<Mutex<Shard<V>>>,
+    max_per_shard: usize,
     hasher: RandomState,
 }
 
 impl<V: Copy> Table<V> {
-    /// For at most `most` keys. Takes no memory for those that are not there.
-    pub(super) fn of(most: usize) -> Self {
-        let parts = most.clamp(1, PARTS);
-        let part = || Mutex::new(LruCache::unbounded());
+    /// A table of at most `max` keys. Memory is allocated as keys are added.
+    pub(super) fn with_capacity(max: usize) -> Self {
+        let shards = max.clamp(1, SHARDS);
+        let shard = || Mutex::new(LruCache::unbounded());
         Self {
-            parts: std::iter::repeat_with(part).take(parts).collect(),
-            most: most / parts,
+            shards: std::iter::repeat_with(shard).take(shards).collect(),
+            max_per_shard: max / shards,
             hasher: RandomState::new(),
         }
     }
 
-    /// Changes the value of `key`, which is `None` where nothing is known of it, and is forgotten where it becomes that.
-    pub(super) fn change<R>(&self, key: &str, change: impl FnOnce(&mut Option<V>) -> R) -> R {
-        let mut part = self.part(key);
-        let mut value = part.get(key).copied();
-        let was_known = value.is_some();
-        let result = change(&mut value);
-        match value {
-            Some(value) => _ = part.put(key.into(), value),
-            None if was_known => _ = part.pop(key),
-            None => {}
+    /// Lets `update` read and change the value of `key`, and returns its result.
+    ///
+    /// `update` gets `None` if the table does not have the key, and removes the key by leaving `None`. Updating a key
+    /// that the table has does not allocate: a flood of denied requests does just that.
+    pub(super) fn update<R>(&self, key: &str, update: impl FnOnce(&mut Option<V>) -> R) -> R {
+        let mut shard = self.shard(key);
+        if let Some(stored) = shard.get_mut(key) {
+            let mut value = Some(*stored);
+            let result = update(&mut value);
+            match value {
+                Some(value) => *stored = value,
+                None => _ = shard.pop(key),
+            }
+            return result;
         }
-        if part.len() > self.most {
-            part.pop_lru();
+        let mut value = None;
+        let result = update(&mut value);
+        if let Some(value) = value {
+            shard.put(key.into(), value);
+            if shard.len() > self.max_per_shard {
+                shard.pop_lru();
+            }
         }
         result
     }
 
-    fn part(&self, key: &str) -> MutexGuard<'_, LruCache<Box<str>, V>> {
+    fn shard(&self, key: &str) -> MutexGuard<'_, Shard<V>> {
         let hash = self.hasher.hash_one(key);
-        let index = usize::try_from(hash).unwrap_or_default() % self.parts.len();
-        self.parts[index]
+        let index = usize::try_from(hash).unwrap_or_default() % self.shards.len();
+        self.shards[index]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,44 +70,56 @@ impl<V: Copy> Table<V> {
 mod tests {
     use super::*;
 
-    fn known<V: Copy>(table: &Table<V>, key: &str) -> Option<V> {
-        table.change(key, |value| *value)
+    fn get<V: Copy>(table: &Table<V>, key: &str) -> Option<V> {
+        table.update(key, |value| *value)
     }
 
     #[test]
-    fn a_value_is_known_until_it_is_taken_away() {
-        let table = Table::of(100);
-        assert_eq!(known(&table, "a"), None);
-        table.change("a", |value| *value = Some(1));
-        table.change("b", |value| *value = Some(2));
-        assert_eq!(table.change("a", |value| value.replace(3)), Some(1));
-        assert_eq!(table.change("b", Option::take), Some(2));
-        assert_eq!((known(&table, "a"), known(&table, "b")), (Some(3), None));
+    fn a_value_stays_until_it_is_removed() {
+        let table = Table::with_capacity(100);
+        assert_eq!(get(&table, "a"), None);
+        table.update("a", |value| *value = Some(1));
+        table.update("b", |value| *value = Some(2));
+        assert_eq!(table.update("a", |value| value.replace(3)), Some(1));
+        assert_eq!(table.update("b", Option::take), Some(2));
+        assert_eq!((get(&table, "a"), get(&table, "b")), (Some(3), None));
     }
 
     #[test]
-    fn there_are_never_more_than_the_most() {
-        for most in [1, 2, 15, 16, 17, 1000] {
-            let table = Table::of(most);
-            for key in 0..20 * most {
-                table.change(&key.to_string(), |value| *value = Some(key));
+    fn updating_a_stored_key_does_not_allocate() {
+        let table = Table::with_capacity(100);
+        table.update("key", |value| *value = Some(0));
+        let allocations = allocation_counter::measure(|| {
+            (1..=100).for_each(|n| table.update("key", |value| *value = Some(n)));
+            assert_eq!(get(&table, "key"), Some(100));
+            assert_eq!(get(&table, "unknown"), None);
+        });
+        assert_eq!(allocations.count_total, 0);
+    }
+
+    #[test]
+    fn the_table_never_exceeds_its_capacity() {
+        for max in [1, 2, 15, 16, 17, 1000] {
+            let table = Table::with_capacity(max);
+            for key in 0..20 * max {
+                table.update(&key.to_string(), |value| *value = Some(key));
             }
             let kept: usize = table
-                .parts
+                .shards
                 .iter()
-                .map(|part| part.lock().unwrap().len())
+                .map(|shard| shard.lock().unwrap().len())
                 .sum();
-            assert!(kept <= most && kept + PARTS > most, "{kept} of {most}");
+            assert!(kept <= max && kept + SHARDS > max, "{kept} of {max}");
         }
     }
 
     #[test]
-    fn who_comes_again_and_again_is_not_forgotten_for_those_who_come_once() {
-        let table = Table::of(320);
-        for stranger in 0..10_000 {
-            table.change("guest", |value| *value = Some(value.unwrap_or(0) + 1));
-            table.change(&stranger.to_string(), |value| *value = Some(0));
+    fn a_key_in_steady_use_is_not_evicted() {
+        let table = Table::with_capacity(320);
+        for other in 0..10_000 {
+            table.update("regular", |value| *value = Some(value.unwrap_or(0) + 1));
+            table.update(&other.to_string(), |value| *value = Some(0));
         }
-        assert_eq!(known(&table, "guest"), Some(10_000));
+        assert_eq!(get(&table, "regular"), Some(10_000));
     }
 }

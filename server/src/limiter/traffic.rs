@@ -1,52 +1,53 @@
-//! What the calls over one connection show of the server at its other end: whether it answers, and how far it is behind. Pure.
+//! Counts the calls and replies of one connection, and finds out why a call timed out. Pure.
 //!
-//! A call that is not answered in time has one of two causes, which lead to opposite conclusions. Either Redis is silent: nothing
-//! came over the connection while calls waited. Then it counts as gone, and `-on-outage` applies. Or too much waits in the
-//! queue before it, or this process itself is late: then the caller is rejected, and nothing is concluded about Redis.
+//! A call times out for one of two reasons, which lead to opposite conclusions. Either Redis is silent: no reply arrived
+//! while calls waited. It then counts as gone, and `-on-outage` applies. Or Redis replies, but its queue is longer than the
+//! deadline, or this process itself is late. The request is then rejected as overload, and nothing follows about Redis.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Timed-out calls in a row, with no reply between them, after which Redis counts as gone. One slow command of
-/// another client makes a few.
+/// Redis counts as gone after this many silent time-outs without a reply between them. One slow command of another client
+/// can cause a few.
 pub(super) const MAX_TIMEOUTS: u32 = 5;
 
-/// A timer that fires this late says that the process does not get to its tasks. Shorter delays are the scheduler's.
+/// A timer that fires this late shows that the process is too busy to run its tasks. Shorter delays are normal scheduling.
 const MIN_LATENESS: Duration = Duration::from_millis(10);
 
-/// The calls over one connection. Many callers count at once.
+/// The counters of one connection. All threads update them.
 #[derive(Debug)]
 pub(super) struct Traffic {
     opened: Instant,
-    /// How long nothing may come while a call waits, before that is silence.
+    /// Redis is silent if no reply arrives for this long while a call waits.
     patience: Duration,
     sent: AtomicU64,
-    /// The newest call that was answered. Redis answers in order, so all calls before it are answered too.
+    /// The number of the latest call with a reply. Redis replies in order, so all calls before it have one too.
     answered: AtomicU64,
-    /// When the last reply was seen, in microseconds from `opened`.
+    /// When the last reply arrived, in microseconds after `opened`.
     last_reply_us: AtomicU64,
-    timeouts: AtomicU32,
-    /// When the first of them happened, in microseconds from `opened`.
+    /// Silent time-outs since the last reply.
+    silent_timeouts: AtomicU32,
+    /// When the first of them happened, in microseconds after `opened`.
     first_timeout_us: AtomicU64,
 }
 
-/// What follows from a call that was not answered in time.
+/// Why a call had no reply by its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timeout {
-    /// The process got to this task too late to know.
+    /// This process noticed the deadline too late to tell.
     Late,
-    /// Others are answered: the queue is longer than the deadline.
+    /// Other calls had replies, so the queue of Redis is longer than the deadline.
     Queued,
-    /// Nothing came while the call waited.
+    /// No reply to any call arrived while this one waited.
     Silent,
-    /// The same, for so many calls in a row and for so long that Redis counts as gone.
+    /// Silent, [`MAX_TIMEOUTS`] times in a row, and for two deadlines: Redis counts as gone.
     Gone,
 }
 
 impl Traffic {
-    /// That of a new connection, over which calls wait for `deadline`.
+    /// The counters of a new connection whose calls wait for `deadline`.
     pub(super) fn new(deadline: Duration, opened: Instant) -> Self {
         Self {
             opened,
@@ -54,56 +55,56 @@ impl Traffic {
             sent: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             last_reply_us: AtomicU64::new(0),
-            timeouts: AtomicU32::new(0),
+            silent_timeouts: AtomicU32::new(0),
             first_timeout_us: AtomicU64::new(0),
         }
     }
 
-    /// Counts a call that is about to be sent, and gives its number.
+    /// Counts a call that is about to be sent, and returns its number, from 1.
     pub(super) fn send(&self) -> u64 {
         self.sent.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// How many calls have no reply yet. Calls that timed out are among them until a later one is answered.
+    /// The number of calls without a reply. A call that timed out counts until a later call has a reply.
     pub(super) fn unanswered(&self) -> u64 {
         let answered = self.answered.load(Ordering::Relaxed);
         self.sent.load(Ordering::Relaxed).saturating_sub(answered)
     }
 
-    /// How many calls were sent.
+    /// The number of calls that were sent.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// How long a deadline is extended if the process was late to notice it.
+    /// How long no reply may arrive while a call waits, half the deadline. A [`Timeout::Late`] call gets that much more time.
     pub(super) fn patience(&self) -> Duration {
         self.patience
     }
 
-    /// Records the reply to the call of this number.
+    /// Records the reply to the call with this number.
     pub(super) fn reply(&self, call: u64, now: Instant) {
         self.answered.fetch_max(call, Ordering::Relaxed);
         self.last_reply_us.store(self.us(now), Ordering::Relaxed);
-        // No more than a read while all calls are answered.
-        if self.timeouts.load(Ordering::Relaxed) != 0 {
-            self.timeouts.store(0, Ordering::Relaxed);
+        // Reading first avoids a write to memory that all threads share.
+        if self.silent_timeouts.load(Ordering::Relaxed) != 0 {
+            self.silent_timeouts.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Judges a call that was sent at `sent`, and had no reply at `deadline`, which was noticed at `now`.
+    /// Finds out why a call that was sent at `sent` had no reply at `deadline`. `now` is when this process noticed.
     pub(super) fn time_out(&self, sent: Instant, deadline: Instant, now: Instant) -> Timeout {
         let late = now.saturating_duration_since(deadline);
         if late >= self.patience.max(MIN_LATENESS) {
             return Timeout::Late;
         }
-        let since_us = self
+        let quiet_since_us = self
             .us(sent)
             .max(self.last_reply_us.load(Ordering::Relaxed));
-        let quiet_us = self.us(now).saturating_sub(since_us);
+        let quiet_us = self.us(now).saturating_sub(quiet_since_us);
         if Duration::from_micros(quiet_us) < self.patience {
             return Timeout::Queued;
         }
-        let timeouts = self.timeouts.fetch_add(1, Ordering::Relaxed) + 1;
+        let timeouts = self.silent_timeouts.fetch_add(1, Ordering::Relaxed) + 1;
         if timeouts == 1 {
             self.first_timeout_us.store(self.us(now), Ordering::Relaxed);
         }
@@ -113,7 +114,7 @@ impl Traffic {
         }
     }
 
-    /// Whether the first timeout is as long ago as two calls wait. In a flood many calls time out at the same moment, so that their
+    /// Whether the first time-out is as long ago as two calls wait. In a flood many calls time out at the same moment, so that their
     /// number alone would turn a short stall of Redis into an outage.
     fn has_been_silent(&self, now: Instant) -> bool {
         let first_us = self.first_timeout_us.load(Ordering::Relaxed);
@@ -121,9 +122,10 @@ impl Traffic {
         Duration::from_micros(passed_us) >= 4 * self.patience
     }
 
+    /// Microseconds from `opened` to `instant`.
     fn us(&self, instant: Instant) -> u64 {
-        let passed = instant.saturating_duration_since(self.opened);
-        u64::try_from(passed.as_micros()).unwrap_or(u64::MAX)
+        let elapsed = instant.saturating_duration_since(self.opened);
+        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -133,7 +135,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// That of a connection with a deadline of 50 ms, and when it was opened.
+    /// The counters of a connection with a deadline of 50 ms, and when it was opened.
     fn traffic() -> (Traffic, Instant) {
         let opened = Instant::now();
         (Traffic::new(50 * MS, opened), opened)
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_while_replies_come_is_no_silence() {
+    fn a_timeout_while_others_have_replies_is_not_silence() {
         let (traffic, opened) = traffic();
         for ms in 50..1000 {
             traffic.reply(1, opened + (ms - 24) * MS);
@@ -183,7 +185,7 @@ mod tests {
         assert_eq!(
             timeout,
             Timeout::Queued,
-            "nobody waited for half the deadline"
+            "no call waited for half the deadline"
         );
     }
 

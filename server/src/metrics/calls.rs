@@ -1,4 +1,4 @@
-//! Calls to Redis, and the connections they go over.
+//! Metrics of Redis: how long calls take, why requests were not decided, and the state of the circuit breakers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use prometheus_client::registry::{Registry, Unit};
 use super::family::{by_label, registered};
 use crate::limit::{Overload, Unavailable};
 
-/// Upper bounds in seconds: a call takes a fraction of a millisecond, and no longer than the deadline.
+/// Upper bounds in seconds. A call usually takes a fraction of a millisecond, and at most the deadline.
 const BOUNDS_S: [f64; 12] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
 ];
 
-/// What is known of a connection: whether its circuit breaker lets calls through.
+/// The state of the circuit breaker of one Redis server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BreakerState {
-    /// Not yet: calls wait for the first attempt to connect.
+    /// Calls wait for an attempt to connect.
     Connecting,
-    /// Calls go through.
+    /// Calls are sent.
     Closed,
-    /// Nobody is asked, until an attempt to connect succeeds.
+    /// Calls fail at once, until an attempt to connect succeeds.
     Open,
 }
 
@@ -31,17 +31,17 @@ pub(crate) enum BreakerState {
 pub(crate) struct CallMetrics {
     calls: Histogram,
     pub(super) up: Gauge,
-    /// Denials that were remembered, so that Redis was not asked.
-    pub(crate) remembered: Counter,
+    /// Denials that the deny cache repeated without a call to Redis.
+    pub(crate) deny_cache_hits: Counter,
     reconnects: Counter,
     no_answer: Counter,
     no_module: Counter,
     refused: Counter,
-    /// Requests that were rejected, by the bound that they exceeded.
+    /// Requests that were rejected as overload, by the bound that they exceeded.
     over_caller: Counter,
     over_server: Counter,
     over_deadline: Counter,
-    /// How many breakers are in each state.
+    /// The number of breakers in each state.
     connecting: Gauge,
     closed: Gauge,
     open: Gauge,
@@ -50,7 +50,7 @@ pub(crate) struct CallMetrics {
 impl CallMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let calls = Histogram::new(BOUNDS_S);
-        let help = "Until a call to Redis was answered or given up";
+        let help = "Time until a call to Redis had a reply or timed out";
         registry.register_with_unit("redis_command_duration", help, Unit::Seconds, calls.clone());
         let error = by_label(
             registry,
@@ -67,15 +67,15 @@ impl CallMetrics {
         let overloaded = by_label(
             registry,
             "overloaded",
-            "Requests answered 503 because too many wait for Redis",
+            "Requests that were answered 503 because too many wait for Redis",
             "bound",
         );
-        let help = "Denials that were remembered, so that Redis was not asked";
+        let hits = "Denials that the deny cache repeated without a call to Redis";
         Self {
             calls,
             up: registered(registry, "redis_up", "1 if Redis decides, else 0"),
-            remembered: registered(registry, "deny_cache_hits", help),
-            reconnects: registered(registry, "redis_reconnects", "Connections made anew"),
+            deny_cache_hits: registered(registry, "deny_cache_hits", hits),
+            reconnects: registered(registry, "redis_reconnects", "Reconnections to Redis"),
             no_answer: error("no_answer"),
             no_module: error("no_module"),
             refused: error("refused"),
@@ -88,11 +88,13 @@ impl CallMetrics {
         }
     }
 
-    pub(crate) fn called(&self, took: Duration) {
-        self.calls.observe(took.as_secs_f64());
+    /// Counts a call that had a reply, or timed out, after `duration`.
+    pub(crate) fn observe_call(&self, duration: Duration) {
+        self.calls.observe(duration.as_secs_f64());
     }
 
-    pub(crate) fn undecided(&self, reason: &Unavailable) {
+    /// Counts a request that Redis did not decide.
+    pub(crate) fn count_undecided(&self, reason: &Unavailable) {
         let counter = match reason {
             Unavailable::NoAnswer => &self.no_answer,
             Unavailable::NoModule => &self.no_module,
@@ -113,7 +115,7 @@ impl CallMetrics {
     }
 }
 
-/// The state of one breaker among those that are counted, for as long as it lives.
+/// Counts one circuit breaker in the gauges, under its current state, until it is dropped.
 pub(crate) struct Breaker {
     metrics: Arc<CallMetrics>,
     state: BreakerState,
@@ -130,7 +132,8 @@ impl Breaker {
         }
     }
 
-    pub(crate) fn becomes(&mut self, state: BreakerState) {
+    /// Moves the breaker to `state`. Closing it again counts as a reconnection.
+    pub(crate) fn set(&mut self, state: BreakerState) {
         self.metrics.breakers(self.state).dec();
         self.metrics.breakers(state).inc();
         self.state = state;

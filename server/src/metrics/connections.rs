@@ -1,4 +1,4 @@
-//! Connections, and why the server closed them.
+//! Metrics of client connections: how many are open, and why the server closed others.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -7,16 +7,16 @@ use prometheus_client::registry::Registry;
 use super::family::{by_label, registered};
 
 pub(crate) struct ConnectionMetrics {
-    /// Those open now.
+    /// Connections that are open now.
     pub(crate) open: Gauge,
-    /// Closed since no first request came in time.
-    never_asked: Counter,
-    /// Closed since no further request came in time.
-    idle: Counter,
-    /// Closed, while idle, to make room for a new one.
+    /// Closed because the head of the first request did not arrive in time.
+    header_timeout: Counter,
+    /// Closed because no further request arrived in time.
+    idle_timeout: Counter,
+    /// Closed while idle to make room for a new connection.
     pub(crate) evicted: Counter,
-    /// Closed since the client did not read an answer in time.
-    pub(crate) unread: Counter,
+    /// Closed because the client did not read a response in time.
+    pub(crate) response_timeout: Counter,
 }
 
 impl ConnectionMetrics {
@@ -28,19 +28,20 @@ impl ConnectionMetrics {
             "reason",
         );
         Self {
-            open: registered(registry, "connections", "Connections open now"),
-            never_asked: closed("header_timeout"),
-            idle: closed("idle_timeout"),
+            open: registered(registry, "connections", "Connections that are open now"),
+            header_timeout: closed("header_timeout"),
+            idle_timeout: closed("idle_timeout"),
             evicted: closed("max_connections"),
-            unread: closed("response_timeout"),
+            response_timeout: closed("response_timeout"),
         }
     }
 
-    pub(crate) fn overdue(&self, has_asked: bool) {
-        let closed = if has_asked {
-            &self.idle
+    /// Counts a connection that is closed because it sent no request in time. `had_request` is whether it sent one before.
+    pub(crate) fn count_request_timeout(&self, had_request: bool) {
+        let closed = if had_request {
+            &self.idle_timeout
         } else {
-            &self.never_asked
+            &self.header_timeout
         };
         closed.inc();
     }

@@ -1,13 +1,13 @@
-//! How a metric is registered, and how one with a label gives a metric for each of its values.
+//! Registers metrics: one without labels, or one for each value of a label.
 
 use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Metric, Registry};
 
-/// Names and values of the labels of one metric.
+/// The names and values of `N` labels.
 pub(super) type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// A metric that is told under this name, to be held by whoever counts.
+/// Registers a metric and returns the handle that updates it.
 pub(super) fn registered<M: Metric + Clone + Default>(
     registry: &mut Registry,
     name: &str,
@@ -18,7 +18,7 @@ pub(super) fn registered<M: Metric + Clone + Default>(
     metric
 }
 
-/// The same with a label: gives the metric of each of its values.
+/// Registers a metric with one label. The returned function makes the handle for a value of the label.
 pub(super) fn by_label<M>(
     registry: &mut Registry,
     name: &str,

@@ -1,5 +1,8 @@
-//! How long answers take, by method, route and status.
+//! The duration of HTTP requests by method, route and status.
+//!
+//! Clients choose methods and paths, so each label has a fixed list of values, and `_OTHER` stands for all others.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -8,15 +11,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::family::Labels;
-
-/// Upper bounds in seconds: from an answer without Redis to a long wait for a turn. They are few, since each label set has a line
-/// for each, and a stranger can cause more than fifty label sets.
+/// Upper bounds in seconds: from an answer without Redis to a long delay by shaping. Each set of labels has one line for each
+/// bound, and clients can cause more than fifty sets, so the bounds are few.
 const BOUNDS_S: [f64; 11] = [
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 10.0,
 ];
 
-/// The values of each label; the last stands for all others.
 const METHODS: [&str; 3] = ["GET", "HEAD", "_OTHER"];
 const ROUTES: [&str; 8] = [
     "/", "/token", "/leaky", "/livez", "/readyz", "/healthz", "/metrics", "_OTHER",
@@ -25,65 +25,97 @@ const STATUSES: [&str; 9] = [
     "200", "400", "401", "403", "404", "405", "429", "503", "_OTHER",
 ];
 
-/// What is known of a request before it is answered.
+/// The index of the status of denials, after all of [`STATUSES`], if it is not one of them.
+const DENY_STATUS: usize = STATUSES.len();
+
+/// Method, route and status with their names.
+type RequestLabels = [(&'static str, Cow<'static, str>); 3];
+
+/// The labels that are known before a request is answered.
 #[derive(Clone, Copy)]
 pub(crate) struct RouteLabels {
+    /// An index into [`METHODS`].
     method: usize,
+    /// An index into [`ROUTES`].
     route: usize,
 }
 
 impl RouteLabels {
-    pub(crate) fn of(method: &Method, path: &str) -> Self {
+    pub(crate) fn new(method: &Method, path: &str) -> Self {
         Self {
-            method: place(method.as_str(), &METHODS),
-            route: place(path, &ROUTES),
+            method: index_or_other(method.as_str(), &METHODS),
+            route: index_or_other(path, &ROUTES),
         }
     }
 
-    /// Of a request that is refused whatever its path is.
+    /// The labels of a request that is refused before its path is read.
     pub(crate) fn unrouted(method: &Method) -> Self {
-        Self::of(method, ROUTES[ROUTES.len() - 1])
+        Self::new(method, ROUTES[ROUTES.len() - 1])
     }
 }
 
 pub(crate) struct RequestMetrics {
-    all: Family<Labels<3>, Histogram, fn() -> Histogram>,
-    /// Those that were needed so far, held so that no request looks for its own.
-    held: [[[OnceLock<Histogram>; STATUSES.len()]; ROUTES.len()]; METHODS.len()],
+    histograms: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    /// The histograms that are in use, by the indices of their labels, so that no request looks one up by name.
+    in_use: [[[OnceLock<Histogram>; STATUSES.len() + 1]; ROUTES.len()]; METHODS.len()],
+    deny_status: StatusCode,
 }
 
 impl RequestMetrics {
-    pub(super) fn new(registry: &mut Registry) -> Self {
+    /// `deny_status` is the status of denials. It has a label of its own.
+    pub(super) fn new(registry: &mut Registry, deny_status: StatusCode) -> Self {
         let constructor: fn() -> Histogram = || Histogram::new(BOUNDS_S);
-        let all = Family::new_with_constructor(constructor);
+        let histograms = Family::new_with_constructor(constructor);
         registry.register_with_unit(
             "http_server_request_duration",
-            "Until a request was answered, a wait that shapes included",
+            "Time until a request was answered, with delays by shaping",
             Unit::Seconds,
-            all.clone(),
+            histograms.clone(),
         );
-        let held = [const { [const { [const { OnceLock::new() }; _] }; _] }; _];
-        Self { all, held }
+        let in_use = [const { [const { [const { OnceLock::new() }; _] }; _] }; _];
+        Self {
+            histograms,
+            in_use,
+            deny_status,
+        }
     }
 
-    pub(crate) fn answered(&self, of: RouteLabels, status: StatusCode, after: Duration) {
-        let RouteLabels { method, route } = of;
-        let status = place(status.as_str(), &STATUSES);
-        let labels = [
-            ("method", METHODS[method]),
-            ("route", ROUTES[route]),
-            ("status", STATUSES[status]),
-        ];
-        let histogram =
-            self.held[method][route][status].get_or_init(|| self.all.get_or_create_owned(&labels));
-        histogram.observe(after.as_secs_f64());
+    /// Counts a request that was answered after `duration`.
+    pub(crate) fn observe(&self, labels: RouteLabels, status: StatusCode, duration: Duration) {
+        let RouteLabels { method, route } = labels;
+        let status = self.status_index(status);
+        let new = || {
+            self.histograms.get_or_create_owned(&[
+                ("method", METHODS[method].into()),
+                ("route", ROUTES[route].into()),
+                ("status", self.status_label(status)),
+            ])
+        };
+        let histogram = self.in_use[method][route][status].get_or_init(new);
+        histogram.observe(duration.as_secs_f64());
+    }
+
+    fn status_index(&self, status: StatusCode) -> usize {
+        match index(status.as_str(), &STATUSES) {
+            Some(index) => index,
+            None if status == self.deny_status => DENY_STATUS,
+            None => STATUSES.len() - 1,
+        }
+    }
+
+    fn status_label(&self, index: usize) -> Cow<'static, str> {
+        match STATUSES.get(index) {
+            Some(status) => Cow::Borrowed(*status),
+            None => Cow::Owned(self.deny_status.as_str().to_owned()),
+        }
     }
 }
 
-/// The place of a value among those of its label, or the last.
-fn place(value: &str, values: &[&str]) -> usize {
-    values
-        .iter()
-        .position(|known| *known == value)
-        .unwrap_or(values.len() - 1)
+fn index(value: &str, values: &[&str]) -> Option<usize> {
+    values.iter().position(|known| *known == value)
+}
+
+/// The index of `value`, or of the last of `values`, which is `_OTHER`.
+fn index_or_other(value: &str, values: &[&str]) -> usize {
+    index(value, values).unwrap_or(values.len() - 1)
 }

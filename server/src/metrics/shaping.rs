@@ -1,4 +1,4 @@
-//! Answers that wait for their turn.
+//! Metrics of shaping: responses that are delayed until the leaky bucket has leaked.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -7,16 +7,16 @@ use prometheus_client::registry::Registry;
 use super::family::registered;
 
 pub(crate) struct ShapingMetrics {
-    /// Those that wait now.
+    /// Requests that are delayed now.
     pub(crate) waiting: Gauge,
-    /// Those that were allowed and could not wait.
+    /// Allowed requests that were rejected because they could not be delayed.
     pub(crate) refused: Counter,
 }
 
 impl ShapingMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let waiting = "Requests that wait for their turn now";
-        let refused = "Allowed requests that could not wait for their turn";
+        let waiting = "Allowed requests that are delayed now";
+        let refused = "Allowed requests that were answered 503 because they could not be delayed";
         Self {
             waiting: registered(registry, "shaping_waiting", waiting),
             refused: registered(registry, "shaping_refused", refused),

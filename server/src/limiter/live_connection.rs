@@ -1,0 +1,231 @@
+//! The calls over one established connection: which are admitted, how long they wait, and what their replies and time-outs
+//! say about the server.
+//!
+//! A connection that must be given up reports the first reason for it and does no more. Connecting again is up to
+//! [`super::link`].
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rl_bucket::Decision;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::admission::{Admission, Rejection};
+use super::breaker::DisconnectReason;
+use super::client::{CallError, ConnectError, Connection};
+use super::slots::Slots;
+use super::traffic::{Timeout, Traffic};
+use crate::limit::{LimitRequest, Overload, Unavailable};
+use crate::metrics::CallMetrics;
+use crate::redis_address::{Node, Server};
+
+/// A connection in use is checked after this many calls. The check is a call whose reply fits no other call, so it finds
+/// replies that go to the wrong calls even if they happen to fit them.
+const CALLS_BETWEEN_CHECKS: u64 = 64;
+
+/// A connection with fewer calls is checked after this time.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A check without a reply is repeated after this time.
+const CHECK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often the deadline of a call is extended because this process noticed it too late.
+const MAX_EXTENSIONS: u32 = 4;
+
+/// A connection and what is known of the calls over it. Many requests use it at once.
+#[derive(Debug)]
+pub(super) struct LiveConnection {
+    connection: Connection,
+    admission: Admission,
+    traffic: Traffic,
+    metrics: Arc<CallMetrics>,
+    check_is_due: Notify,
+    /// Holds the first reason to give the connection up. Later ones do not matter.
+    disconnect: mpsc::Sender<DisconnectReason>,
+    /// Set by the first reply that does not fit its call. All replies after it may belong to other calls.
+    has_mismatch: AtomicBool,
+}
+
+impl LiveConnection {
+    /// Connects to `server` and makes one call, which must have a reply within `deadline`, as those of requests must.
+    ///
+    /// The receiver gets the reason when the connection must be given up.
+    pub(super) async fn open(
+        server: &Server,
+        deadline: Duration,
+        metrics: Arc<CallMetrics>,
+    ) -> Result<(Self, mpsc::Receiver<DisconnectReason>), ConnectError> {
+        let (disconnect, disconnected) = mpsc::channel(1);
+        let lost = disconnect.clone();
+        let on_close = move || _ = lost.try_send(DisconnectReason::Lost);
+        let connection = Connection::open(server, on_close).await?;
+        probe(&connection, deadline).await?;
+        let live = Self {
+            connection,
+            admission: Admission::default(),
+            traffic: Traffic::new(deadline, Instant::now()),
+            metrics,
+            check_is_due: Notify::new(),
+            disconnect,
+            has_mismatch: AtomicBool::new(false),
+        };
+        Ok((live, disconnected))
+    }
+
+    /// Sends the request and waits for its decision until `deadline`. Rejects it at once if too many calls wait.
+    pub(super) async fn decide(
+        &self,
+        request: &LimitRequest,
+        deadline: Instant,
+    ) -> Result<Decision, CallError> {
+        let unanswered = self.traffic.unanswered();
+        let _permit = self.admission.admit(&request.key, unanswered)?;
+        let reply = pin!(self.connection.decide(request));
+        self.await_reply(reply, deadline).await
+    }
+
+    /// Like [`LiveConnection::decide`], for a node that is still importing the slot of the key.
+    pub(super) async fn decide_importing(
+        &self,
+        request: &LimitRequest,
+        deadline: Instant,
+    ) -> Result<Decision, CallError> {
+        let unanswered = self.traffic.unanswered();
+        let _permit = self.admission.admit(&request.key, unanswered)?;
+        let reply = pin!(self.connection.decide_importing(request));
+        self.await_reply(reply, deadline).await
+    }
+
+    /// Asks this server, the cluster node `node`, which node serves which slots.
+    pub(super) async fn slots(
+        &self,
+        node: &Node,
+        deadline: Instant,
+    ) -> Result<Slots<Node>, CallError> {
+        let reply = pin!(self.connection.slots(node));
+        self.await_reply(reply, deadline).await
+    }
+
+    /// Checks the connection for as long as it is used, by probes whose replies fit no other call.
+    ///
+    /// The reply to a probe also shows that all calls before it have been processed. That matters when so many calls timed
+    /// out that no further request is admitted.
+    pub(super) async fn check_repeatedly(&self, deadline: Duration) -> Infallible {
+        let mut checked = 0;
+        loop {
+            let _ = timeout(CHECK_INTERVAL, self.check_is_due.notified()).await;
+            let sent = self.traffic.sent();
+            if sent == checked {
+                continue;
+            }
+            let probe = LimitRequest::unique_probe();
+            let reply = pin!(self.connection.decide(&probe));
+            match self.await_reply(reply, Instant::now() + deadline).await {
+                Err(CallError::Undecided(Unavailable::NoAnswer | Unavailable::Overloaded(_))) => {
+                    sleep(CHECK_RETRY_INTERVAL).await;
+                    self.check_is_due.notify_one();
+                }
+                // The probe itself is one more call.
+                _ => checked = sent + 1,
+            }
+        }
+    }
+
+    /// Waits for the reply to a call until `deadline`, and judges the reply or the time-out. Every call ends here.
+    ///
+    /// The caller pins the reply, because a future passed by value would take its size twice in each waiting request.
+    async fn await_reply<T>(
+        &self,
+        mut reply: Pin<&mut impl Future<Output = Result<T, CallError>>>,
+        deadline: Instant,
+    ) -> Result<T, CallError> {
+        let (call, sent) = (self.traffic.send(), Instant::now());
+        if call.is_multiple_of(CALLS_BETWEEN_CHECKS) {
+            self.check_is_due.notify_one();
+        }
+        let (mut deadline, mut extensions) = (deadline, 0);
+        loop {
+            let reply = timeout_at(deadline, reply.as_mut()).await;
+            let now = Instant::now();
+            if let Ok(reply) = reply {
+                self.metrics.observe_call(now - sent);
+                self.traffic.reply(call, now);
+                return self.verified(reply);
+            }
+            let timeout = self.traffic.time_out(sent, deadline, now);
+            if timeout != Timeout::Late || extensions == MAX_EXTENSIONS {
+                self.metrics.observe_call(now - sent);
+                return Err(CallError::Undecided(self.judge(timeout)));
+            }
+            deadline = now + self.traffic.patience();
+            extensions += 1;
+        }
+    }
+
+    /// Decides what a time-out means for its request, and gives the connection up if the server is gone.
+    fn judge(&self, timeout: Timeout) -> Unavailable {
+        match timeout {
+            Timeout::Late | Timeout::Queued => Unavailable::Overloaded(Overload::Deadline),
+            Timeout::Silent => Unavailable::NoAnswer,
+            Timeout::Gone => {
+                self.give_up(DisconnectReason::Silent);
+                Unavailable::NoAnswer
+            }
+        }
+    }
+
+    /// Returns the reply, or [`CallError::Mismatched`] if it or an earlier one does not fit its call.
+    fn verified<T>(&self, reply: Result<T, CallError>) -> Result<T, CallError> {
+        if matches!(reply, Err(CallError::Mismatched)) {
+            self.has_mismatch.store(true, Ordering::Relaxed);
+        }
+        if let Some(reason) = reply.as_ref().err().and_then(disconnect_reason) {
+            self.give_up(reason);
+        }
+        match self.has_mismatch.load(Ordering::Relaxed) {
+            true => Err(CallError::Mismatched),
+            false => reply,
+        }
+    }
+
+    fn give_up(&self, reason: DisconnectReason) {
+        // The channel holds one reason, so this fails if there is one already.
+        let _ = self.disconnect.try_send(reason);
+    }
+}
+
+/// Makes the first call over a new connection. A reply that refuses only this call is good enough.
+async fn probe(connection: &Connection, deadline: Duration) -> Result<(), ConnectError> {
+    let probe = LimitRequest::unique_probe();
+    let Ok(reply) = timeout(deadline, connection.decide(&probe)).await else {
+        return Err(ConnectError::timed_out(deadline));
+    };
+    match reply.err().as_ref().and_then(disconnect_reason) {
+        Some(reason) => Err(Unavailable::from(reason).into()),
+        None => Ok(()),
+    }
+}
+
+/// Why a call that failed ends the connection. `None` if the connection stays.
+fn disconnect_reason(error: &CallError) -> Option<DisconnectReason> {
+    match error {
+        CallError::Closed => Some(DisconnectReason::Lost),
+        CallError::Mismatched => Some(DisconnectReason::Mismatched),
+        CallError::Undecided(Unavailable::Refused(code)) => DisconnectReason::from_error_code(code),
+        CallError::Undecided(_) | CallError::Moved(_) | CallError::Ask(_) => None,
+    }
+}
+
+impl From<Rejection> for CallError {
+    fn from(rejection: Rejection) -> Self {
+        let overload = match rejection {
+            Rejection::Caller => Overload::Caller,
+            Rejection::Server => Overload::Server,
+        };
+        Self::Undecided(Unavailable::Overloaded(overload))
+    }
+}
