@@ -1,19 +1,21 @@
-//! Whose request it is: the peer's, or that of the client that trusted proxies name. Pure.
+//! The client's address: the peer of the connection, or the client that trusted proxies report. Pure.
 //!
-//! Each proxy adds the address it was asked from at the right of a list; what stands further left was written by whoever
-//! that is. So the list is read from the right, and never past an address that is not a trusted proxy's.
+//! Each proxy appends the address from which it received the request at the right end of a list. Everything further left
+//! was sent by that address, which may invent it. So the list is read from the right, and never past an address that is
+//! not a trusted proxy. Which bucket an address has is up to `http/caller.rs`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// Networks as a comma-separated list of addresses and CIDR blocks, such as `10.0.0.0/8,192.0.2.7,2001:db8::/32`.
+/// A set of networks. Parsed from a comma-separated list of addresses and CIDR blocks, such as
+/// `10.0.0.0/8,192.0.2.7,2001:db8::/32`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    fn contain(&self, address: IpAddr) -> bool {
+    fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }
@@ -43,7 +45,7 @@ fn network(text: &str) -> Option<IpNet> {
     Some(canonical(network))
 }
 
-/// An IPv4 network that is written as IPv6, as addresses are compared in their canonical form.
+/// Converts an IPv4 network that is written as IPv6, because addresses are compared in canonical form.
 fn canonical(network: IpNet) -> IpNet {
     let mapped = match network {
         IpNet::V6(network) => network
@@ -58,16 +60,16 @@ fn canonical(network: IpNet) -> IpNet {
     }
 }
 
-/// The header in which the trusted proxies name the client.
+/// The header in which the trusted proxies report the client's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientIpHeader {
-    /// A list of addresses, to which each proxy adds one.
+    /// A list of addresses, to which each proxy appends one.
     XForwardedFor,
-    /// The same with a grammar, RFC 7239.
+    /// A list of elements with a `for` parameter, RFC 7239.
     Forwarded,
-    /// One address, which the proxy sets.
+    /// One address.
     XRealIp,
-    /// One address, which Cloudflare sets.
+    /// One address, set by Cloudflare.
     CfConnectingIp,
 }
 
@@ -79,7 +81,7 @@ impl ClientIpHeader {
         Self::CfConnectingIp,
     ];
 
-    /// Its usual spelling.
+    /// The name of the header in its usual spelling.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -90,8 +92,8 @@ impl ClientIpHeader {
         }
     }
 
-    /// The address that one element of the list names, if it names one.
-    fn named_by(self, element: &[u8]) -> Option<IpAddr> {
+    /// Parses one element of the list. `None` if it is not an address.
+    fn parse_element(self, element: &[u8]) -> Option<IpAddr> {
         match self {
             Self::Forwarded => forwarded_for(element),
             Self::XForwardedFor | Self::XRealIp | Self::CfConnectingIp => {
@@ -105,28 +107,29 @@ impl FromStr for ClientIpHeader {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_meant = |header: &Self| header.name().eq_ignore_ascii_case(text);
+        let has_name = |header: &Self| header.name().eq_ignore_ascii_case(text);
         Self::ALL
             .into_iter()
-            .find(is_meant)
+            .find(has_name)
             .ok_or_else(|| format!("expected {}", Self::ALL.map(Self::name).join(", ")))
     }
 }
 
-/// The proxies that are believed, and where they name the client.
+/// The trusted proxies, and the header in which they report the client's address.
 #[derive(Clone, Debug)]
 pub struct Proxies {
-    /// Whom we believe.
+    /// The networks of the proxies.
     pub trusted: Networks,
-    /// Where they say it.
+    /// The header that they set.
     pub header: ClientIpHeader,
 }
 
 impl Proxies {
     /// The client's address, in canonical form: an IPv4 address that is written as `::ffff:a.b.c.d` is IPv4.
     ///
-    /// `lines` are the values of the header, in order. From the right, trusted proxies are passed over, and the first other
-    /// address is the client's. Where there is none, or one that cannot be read, it is the last that could.
+    /// `lines` are the values of the header, in order. The search goes from the right, skips trusted proxies, and takes the
+    /// first other address. If there is none, or an element is not an address, the result is the last address that was
+    /// read, `peer` included.
     pub fn client<'a>(
         &self,
         peer: IpAddr,
@@ -134,9 +137,9 @@ impl Proxies {
     ) -> IpAddr {
         let mut client = peer.to_canonical();
         let elements = lines.rev().flat_map(|line| from_the_right(line, b','));
-        let mut named = elements.map(|element| self.header.named_by(element));
-        while self.trusted.contain(client) {
-            let Some(Some(address)) = named.next() else {
+        let mut addresses = elements.map(|element| self.header.parse_element(element));
+        while self.trusted.contains(client) {
+            let Some(Some(address)) = addresses.next() else {
                 break;
             };
             client = address;
@@ -161,9 +164,9 @@ fn value_of_for(pair: &[u8]) -> Option<&[u8]> {
     name.eq_ignore_ascii_case(b"for=").then_some(value)
 }
 
-/// What stands between separators that are not within quotes, the last first.
+/// Splits at separators outside quotes, and yields the last part first.
 ///
-/// It is cut from the right too, so that nothing further left, such as a quote that is never closed, changes what is found.
+/// Quotes are matched from the right too, so that nothing further left, such as a quote without its end, changes a part.
 fn from_the_right(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut left = Some(text);
     std::iter::from_fn(move || {
@@ -187,7 +190,7 @@ fn last_outside_quotes(text: &[u8], wanted: u8) -> Option<usize> {
     None
 }
 
-/// Whether what follows `before` is escaped by its last backslash, which is not escaped itself.
+/// Whether `before` ends with a backslash that is not escaped itself: then it escapes the next byte.
 fn is_escaped(before: &[u8]) -> bool {
     before
         .iter()
@@ -217,7 +220,7 @@ fn address(node: &[u8]) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// One to five digits, or, after an underscore, a name that hides the port (RFC 7239).
+/// One to five digits, or an underscore and an obfuscated name (RFC 7239).
 fn is_port(text: &str) -> bool {
     let is_hidden = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     match text.strip_prefix('_') {

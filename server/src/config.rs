@@ -1,7 +1,12 @@
-//! Flags and environment, pure: words in, a [`Config`] or every fault out.
+//! Flags and environment variables: words in, a [`Config`] out, or all errors at once.
+//!
+//! Each file of the folder declares one group of flags with clap. [`go_flags`] makes clap accept Go's spelling, [`errors`]
+//! collects what is wrong, [`secrets`] keeps passwords out of error messages. Besides the environment this reads only the
+//! files of `-redis-ca` and `-redis-password-file`, once.
 
 mod answers;
 mod caller;
+mod errors;
 mod go_flags;
 mod operating;
 mod origins;
@@ -10,17 +15,17 @@ mod redis;
 mod secrets;
 mod serving;
 mod shaping;
+mod switch;
 pub(crate) mod values;
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 pub use self::answers::AnswerFlags;
 pub use self::caller::CallerFlags;
-pub use self::operating::{LogForm, LogLevel, OperatingFlags};
+pub use self::operating::{LogFormat, LogLevel, OperatingFlags};
 pub use self::origins::Origins;
 pub use self::policy::PolicyFlags;
 pub use self::redis::{OnOutage, RedisFlags};
@@ -29,61 +34,64 @@ pub use self::shaping::ShapingFlags;
 
 /// Rate limits over HTTP, decided in Redis.
 ///
-/// Each flag may be written -flag or --flag, with = or a space before its value, and each is RL_FLAG in the environment.
-/// The last of a repeated flag counts, and a flag counts before the environment.
+/// A flag is written -flag or --flag, with = or a space before its value, or set in the environment as RL_FLAG. A flag has
+/// precedence over the environment, and the last of a repeated flag counts.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "rl-server", version, args_override_self = true)]
 pub struct Config {
-    /// Where it listens.
+    /// Connections.
     #[command(flatten)]
     pub serving: ServingFlags,
 
-    /// Whom it asks.
+    /// Redis.
     #[command(flatten)]
     pub redis: RedisFlags,
 
-    /// Who is calling.
+    /// How callers are identified.
     #[command(flatten)]
     pub caller: CallerFlags,
 
-    /// What each caller may do.
+    /// The limit of each caller.
     #[command(flatten)]
     pub policy: PolicyFlags,
 
-    /// How callers are answered.
+    /// The form of answers.
     #[command(flatten)]
     pub answers: AnswerFlags,
 
-    /// When they are.
+    /// Answers that wait for their delay.
     #[command(flatten)]
     pub shaping: ShapingFlags,
 
-    /// How it is watched.
+    /// Metrics and log.
     #[command(flatten)]
     pub operating: OperatingFlags,
 }
 
 impl Config {
-    /// Reads the process's own flags and environment. Ends the process where they ask for help (0) or are wrong (2).
+    /// Reads the flags and the environment of this process.
+    ///
+    /// Prints help or the version and exits with 0 if that is what the flags say. Prints every wrong flag and exits with 2
+    /// if there is one.
     #[must_use]
     pub fn from_command_line() -> Self {
         Self::from_words(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
     fn from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = Self::command();
+        let command = Self::command();
         let words = go_flags::to_clap(&command, words);
-        // Not by clap, whose errors would repeat the password.
-        let fault =
-            |reason| Self::command().error(ErrorKind::ValueValidation, format!("{reason}\n"));
-        secrets::check(&command, &words).map_err(fault)?;
-        let matches = command.try_get_matches_from_mut(words)?;
-        let mut config =
-            Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        // Alone and first: clap's errors for the other flags would repeat the password.
+        secrets::check(&command, &words).map_err(|reason| errors::report(&command, &[reason]))?;
+        let (matches, mut reasons) = errors::parse(&command, &words)?;
+        let mut config = Self::from_arg_matches(&matches)?;
         let source = matches.value_source("address");
         config.redis.on_command_line = source == Some(ValueSource::CommandLine);
-        config.redis.read().map_err(fault)?;
-        Ok(config)
+        reasons.extend(config.redis.address_with_files().err());
+        match reasons.is_empty() {
+            true => Ok(config),
+            false => Err(errors::report(&command, &reasons)),
+        }
     }
 }
 
@@ -103,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_read_in_gos_spelling_and_in_clap_s() {
+    fn go_s_spelling_of_flags_and_clap_s_are_accepted() {
         for words in [
             ["-rate=5/30s", "-burst=7"].as_slice(),
             &["-rate", "5/30s", "-burst", "7"],
@@ -144,6 +152,35 @@ mod tests {
         let error = parse(&["-redis", "redis://:s3cret@localhost:bad"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn all_wrong_flags_are_reported_at_once() {
+        let words = [
+            "-rate=0",
+            "-nope",
+            "-burst=7",
+            "-deadline",
+            "50",
+            "-redis=http://localhost",
+            "stray",
+            "-idle-timeout",
+        ];
+        let error = parse(&words).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        for reason in [
+            "invalid value '0' for '--rate <RATE>': expected <number>",
+            "unexpected argument '--nope'",
+            "a value is required for '--idle-timeout <IDLE_TIMEOUT>'",
+            "invalid value '50' for '--deadline <DEADLINE>': expected a whole number",
+            "invalid value for '--redis <ADDRESS>'",
+            "'stray'",
+        ] {
+            assert_eq!(text.matches(reason).count(), 1, "{reason} in {text}");
+        }
+        assert_eq!(text.matches("error: ").count(), 6, "{text}");
+        assert_eq!(text.matches("For more information").count(), 1, "{text}");
     }
 
     #[test]
@@ -190,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_those_that_readme_names() {
+    fn the_defaults_are_those_of_the_readme() {
         let config = parse(&[]).unwrap();
         assert_eq!(
             (config.serving.addr.as_str(), config.redis.address.as_str()),
@@ -209,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_is_on_where_it_is_named_and_takes_its_value_in_the_same_word() {
+    fn a_switch_takes_a_value_only_in_the_same_word() {
         let is_on = |words: &[&str]| parse(words).unwrap().caller.trust_caller;
         assert!(!is_on(&[]));
         assert!(is_on(&["-trust-caller"]) && is_on(&["--trust-caller=true"]));

@@ -1,11 +1,14 @@
-//! Connections of clients: accepting them, bounding how many there are and what each may hold, serving and closing them.
+//! Client connections: accepting, bounding, serving and closing them.
 //!
-//! What is answered is not known here: [`acceptor::serve`] is handed the routes.
+//! [`listener`] opens the socket, [`acceptor`] accepts connections and keeps their number below the maximum, [`eviction`]
+//! chooses which ones to close for new ones, and [`connection`] serves one of them. This folder does not know what the
+//! responses are: [`serve`] takes the routes as an argument.
 
 pub(crate) mod acceptor;
 mod activity;
 mod connection;
 mod delivery;
+mod eviction;
 mod listener;
 
 pub use self::acceptor::serve;

@@ -1,7 +1,8 @@
-//! The HTTP contract: from a request to the bucket that it asks about, and from a decision to the answer.
+//! The HTTP contract: which bucket a request is for, and how a decision becomes a response.
 //!
-//! [`routes`] and [`health`] are the handlers. The rest is what they are made of: reading a request ([`caller`], [`query`],
-//! [`negotiate`], [`screening`]), and writing an answer ([`response`], [`headers`], [`body`], [`problem`], [`error`]).
+//! [`routes`], [`page`], [`health`] and [`fallback`] are the handlers. They are built from files that read a request
+//! ([`caller`], [`query`], [`negotiate`], [`screening`]) and files that write a response ([`response`], [`headers`],
+//! [`body`], [`problem`], [`error`], [`cors`]). [`shaping`] delays answers. Sockets live in [`crate::connections`].
 
 mod body;
 mod caller;

@@ -1,18 +1,19 @@
-//! The HTTP contract of `rl-server`.
+//! The library behind the binary `rl-server`: rate limits over HTTP, decided in Redis.
 //!
 //! `GET /token` and `GET /leaky` limit the caller's address:
 //!
 //! ```text
 //! 200 {"allowed":true,"ip":"127.0.0.1","message":"Request allowed",...}
 //! 429 {"allowed":false,"ip":"127.0.0.1","message":"Rate limit exceeded",...}
-//! 400 {"error":"..."}                    a query that cannot be asked
-//! 503 {"error":"..."}                    Redis cannot decide; the error says why
+//! 400 {"error":"..."}                    the query or the Host header is invalid
+//! 503 {"error":"..."}                    Redis does not decide; the error says why
 //! ```
 //!
-//! `GET /` is a page that shows both at work, for those who ask for HTML, and a list of the endpoints for others.
+//! `GET /` is a page that shows both at work, or, for clients that do not accept HTML, a list of the endpoints.
 //!
-//! The buckets are in Redis: [`Limiter`] asks it, within a deadline, and knows what to do without it. What is pure stands
-//! apart: [`Config`] from flags and environment, whose request it is, the caller's key, the response from the decision.
+//! [`Config`] reads flags and environment. [`listen`] and [`serve`] handle connections, [`router`] and [`Operations`]
+//! handle requests. [`Limiter`] calls Redis, within a deadline, and decides what happens without it. `main.rs` connects
+//! these parts.
 
 mod client_address;
 mod config;
@@ -29,7 +30,7 @@ mod site;
 
 pub use client_address::{ClientIpHeader, Networks, Proxies};
 pub use config::{
-    AnswerFlags, CallerFlags, Config, LogForm, LogLevel, OnOutage, OperatingFlags, Origins,
+    AnswerFlags, CallerFlags, Config, LogFormat, LogLevel, OnOutage, OperatingFlags, Origins,
     PolicyFlags, RedisFlags, ServingFlags, ShapingFlags,
 };
 pub use connections::{listen, serve};

@@ -1,4 +1,4 @@
-//! The log: on the standard error, for people or for programs.
+//! The log: its destination (standard error), its format and its level. What is logged is up to each file.
 
 use std::io::{self, IsTerminal};
 
@@ -8,27 +8,27 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, registry};
 
-use crate::config::{LogForm, LogLevel, OperatingFlags};
+use crate::config::{LogFormat, LogLevel, OperatingFlags};
 
-/// Begins to log.
+/// Starts logging.
 ///
-/// Warnings of the libraries are logged at the level debug only. The one library that has any is h2, about what clients send:
-/// a client can make it write thousands of lines a second. Faults of Redis, TLS and sockets are logged by this crate.
+/// Warnings of libraries are logged only at level debug. The only library that logs any is h2, about invalid frames, and
+/// a client can cause thousands of those a second. This crate itself logs errors of Redis, TLS and sockets.
 pub fn start_logging(flags: &OperatingFlags) {
     let level = LevelFilter::from(flags.log_level);
-    let of_libraries = match flags.log_level {
+    let library_level = match flags.log_level {
         LogLevel::Debug => LevelFilter::WARN,
         LogLevel::Error | LogLevel::Warn | LogLevel::Info => LevelFilter::OFF,
     };
     let targets = Targets::new()
-        .with_default(of_libraries)
+        .with_default(library_level)
         .with_target("rl_server", level);
-    let lines = fmt::layer().with_writer(io::stderr);
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = match flags.log {
-        LogForm::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
-        LogForm::Json => lines.json().flatten_event(true).boxed(),
+    let layer = fmt::layer().with_writer(io::stderr);
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = match flags.log {
+        LogFormat::Text => layer.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
-    registry().with(lines.with_filter(targets)).init();
+    registry().with(layer.with_filter(targets)).init();
 }
 
 impl From<LogLevel> for LevelFilter {

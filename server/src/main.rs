@@ -1,4 +1,4 @@
-//! `rl-server`: reads its flags, listens, and serves until SIGTERM or Ctrl-C.
+//! The binary `rl-server`: reads its flags, listens, and serves until SIGTERM or Ctrl-C.
 
 use std::io;
 use std::process::ExitCode;
@@ -23,35 +23,28 @@ async fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> io::Result<()> {
-    let shutdown = Shutdown::on_signal(&config.serving)?;
-    let policy = config.policy.policy();
-    let listener = listen(&config.serving.addr, "-addr")?;
-    let watched = match config.operating.metrics_addr.as_str() {
+    let flags = &config.serving;
+    let shutdown = Shutdown::on_signal(flags)?;
+    let listener = listen(&flags.addr, "-addr")?;
+    let metrics_listener = match config.operating.metrics_addr.as_str() {
         "" => None,
         addr => Some(listen(addr, "-metrics-addr")?),
     };
     info!("listening on {}", listener.local_addr()?);
+    let policy = config.policy.policy();
     let metrics = Arc::new(Metrics::new(policy, config.answers.deny_status));
     let limiter = Limiter::new(&config.redis, &metrics).map_err(io::Error::other)?;
     let operations = Operations::new(limiter.clone(), policy, &metrics, &shutdown);
     let routes = router(&config, policy, limiter, &metrics, &shutdown).merge(operations.health());
-    let flags = &config.serving;
-    match watched {
-        None => {
-            let site = site(routes.merge(operations.metrics()));
-            serve(listener, site, flags, &metrics, &shutdown).await;
-        }
-        Some(watched) => {
-            info!("metrics on {}", watched.local_addr()?);
+    let serve = |listener, routes| serve(listener, site(routes), flags, &metrics, &shutdown);
+    match metrics_listener {
+        None => serve(listener, routes.merge(operations.metrics())).await,
+        Some(metrics_listener) => {
+            info!("metrics on {}", metrics_listener.local_addr()?);
+            let operator_routes = operations.standalone();
             tokio::join!(
-                serve(listener, site(routes), flags, &metrics, &shutdown),
-                serve(
-                    watched,
-                    site(operations.alone()),
-                    flags,
-                    &metrics,
-                    &shutdown
-                ),
+                serve(listener, routes),
+                serve(metrics_listener, operator_routes)
             );
         }
     }

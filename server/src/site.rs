@@ -1,15 +1,16 @@
-//! What a listener serves, as [`crate::http`] makes it and [`crate::connections`] takes it.
+//! The interface between [`crate::http`], which builds what a listener serves, and [`crate::connections`], which serves
+//! it. Neither imports the other.
 
 use axum::Router;
 use axum::http::Request;
 use axum::response::Response;
 use hyper::body::Incoming;
 
-/// What connections serve.
+/// What the connections of one listener serve.
 #[derive(Clone)]
 pub struct Site {
-    /// Answers requests.
+    /// Handles requests.
     pub routes: Router,
-    /// Answers in the place of `routes` those that are refused for their form. It must not wait.
+    /// Runs before `routes`, without waiting. Returns the response to a request that is rejected for its form.
     pub screen: fn(&Request<Incoming>) -> Option<Response>,
 }

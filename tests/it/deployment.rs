@@ -1,4 +1,4 @@
-//! The unit for systemd and the Dockerfile: neither can run here, but what they name must be there.
+//! The unit for systemd and the Dockerfile: neither runs here, but what they name must exist.
 
 use std::fs;
 use std::process::Command;
@@ -19,7 +19,8 @@ fn unit() -> String {
     unit.replace(PROGRAM, &artifacts().server.display().to_string())
 }
 
-/// Runs systemd-analyze on this unit. It must succeed; gives what it says, or `None` where it is not installed.
+/// Runs systemd-analyze on this unit, and asserts that it succeeds. Returns what it prints, or `None` if it is not
+/// installed.
 fn analyze(words: &[&str], unit: &str) -> Option<(String, String)> {
     let dir = tempfile::tempdir().expect("a directory");
     let here = dir.path().join("rl-server.service");
@@ -102,7 +103,7 @@ fn their_variables_are_flags() {
 }
 
 #[test]
-fn the_image_is_built_from_what_is_there_with_the_toolchain_of_the_workspace() {
+fn the_image_is_built_with_the_toolchain_of_the_workspace() {
     let dockerfile = read("server/Dockerfile");
     let lines: Vec<&str> = dockerfile.lines().collect();
     let manifest = read("Cargo.toml");
@@ -128,7 +129,7 @@ fn the_image_is_built_from_what_is_there_with_the_toolchain_of_the_workspace() {
     assert!(read("server/Cargo.toml").contains("name = \"rl-server\""));
 }
 
-/// What the image is built from is what git has.
+/// The image is built from what is in git.
 #[test]
 fn only_what_git_ignores_is_left_out_of_the_build() {
     let ignored = read(".gitignore");

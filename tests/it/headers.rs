@@ -50,7 +50,7 @@ fn number(text: Option<&str>) -> i64 {
 }
 
 #[test]
-fn a_parser_of_structured_fields_and_the_body_read_the_same_numbers() {
+fn structured_fields_and_the_body_have_the_same_numbers() {
     let (_redis, http) = start(&["-burst", "3", "-x-ratelimit", "-trust-caller"]);
     for path in [
         "/token",
@@ -91,7 +91,7 @@ fn a_parser_of_structured_fields_and_the_body_read_the_same_numbers() {
 }
 
 #[test]
-fn older_headers_and_cors_are_sent_only_where_they_are_asked_for() {
+fn older_headers_and_cors_are_off_by_default() {
     let (_redis, http) = start(&[]);
     let answer = ask(&http, "GET", "/token", &["Origin: https://app.example"]);
     let lines = answer.headers.iter();
@@ -104,7 +104,7 @@ fn older_headers_and_cors_are_sent_only_where_they_are_asked_for() {
 }
 
 #[test]
-fn a_denial_is_told_as_a_problem_to_whoever_asks_for_it() {
+fn a_denial_is_a_problem_for_clients_that_prefer_one() {
     let (_redis, http) = start(&["-burst", "1", "-trust-caller"]);
     let allowed = ask(&http, "GET", "/token", &[PROBLEM]);
     assert_eq!(
@@ -123,7 +123,7 @@ fn a_denial_is_told_as_a_problem_to_whoever_asks_for_it() {
         Some(format!("\"token\";r=0;t={wait_s}").as_str())
     );
     let never = problem(&http, "/leaky?key=a&cost=2");
-    let detail = r#""detail":"No wait helps: the cost is above the limit of 1","instance":"/leaky","violated-policies":["leaky"]"#;
+    let detail = r#""detail":"Never allowed: the cost is above the limit of 1","instance":"/leaky","violated-policies":["leaky"]"#;
     assert!(
         never.status == 429 && never.body.contains(detail),
         "{never:?}"
@@ -147,37 +147,37 @@ fn a_denial_is_told_as_a_problem_to_whoever_asks_for_it() {
 }
 
 #[test]
-fn every_error_is_told_plainly_or_as_a_problem_and_takes_nothing() {
+fn every_error_is_plain_json_or_a_problem_and_spends_nothing() {
     let (redis, http) = start(&[]);
-    let unknown = "unknown parameter x";
+    let unknown = "unknown parameter: x; use key, cost, rate or burst";
     for (method, path, status, title, reason) in [
         (
             "GET",
             "/nowhere",
             404,
             "Not Found",
-            "no such path: there are /token and /leaky",
+            "path not found; use /token or /leaky",
         ),
         (
             "GET",
             "/token/",
             404,
             "Not Found",
-            "no such path: there are /token and /leaky",
+            "path not found; use /token or /leaky",
         ),
         (
             "POST",
             "/token",
             405,
             "Method Not Allowed",
-            "no such method: there are GET and HEAD",
+            "method not allowed; use GET or HEAD",
         ),
         (
             "OPTIONS",
             "/leaky",
             405,
             "Method Not Allowed",
-            "no such method: there are GET and HEAD",
+            "method not allowed; use GET or HEAD",
         ),
         ("GET", "/leaky?x=1", 400, "Bad Request", unknown),
     ] {
@@ -215,7 +215,7 @@ fn every_error_is_told_plainly_or_as_a_problem_and_takes_nothing() {
 }
 
 #[test]
-fn an_outage_is_told_as_a_problem_too() {
+fn an_outage_is_a_problem_too() {
     let (redis, http) = start(&[]);
     redis.connect().value("CONFIG SET maxmemory 1");
     let answer = problem(&http, "/token");
@@ -234,7 +234,7 @@ fn an_outage_is_told_as_a_problem_too() {
 }
 
 #[test]
-fn a_denial_has_the_status_that_is_asked_for_and_an_outage_has_not() {
+fn deny_status_is_the_status_of_denials_and_not_of_outages() {
     let (redis, http) = start(&["-burst", "1", "-deny-status", "403"]);
     assert_eq!(http.get("/token").status, 200);
     let denied = problem(&http, "/token");

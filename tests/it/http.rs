@@ -74,7 +74,7 @@ fn the_default_rate_denies_for_a_second_at_most() {
     let (redis, http) = start(&[]);
     let (mut redis, mut stream) = (redis.connect(), http.connect());
     let denied = eventually("a denial", || {
-        // A machine that is slow enough for the rate is denied all the same, if once it asks within a tenth of a second.
+        // On a slow machine tokens are refilled in between, so the test repeats until a request comes within 100 ms.
         redis.limit("RL.TOKEN rl:token:127.0.0.1 10 20 COST 20 PARTIAL");
         Some(get(&mut stream, "/token")).filter(|answer| answer.status == 429)
     });
@@ -102,7 +102,7 @@ fn a_callers_key_is_its_address() {
 }
 
 #[test]
-fn flags_set_the_policy_in_every_spelling_and_beat_the_environment() {
+fn flags_in_every_spelling_have_precedence_over_variables() {
     let redis = RedisServer::start();
     for flags in [
         &["-rate=1/1000s", "-burst=3"][..],
@@ -154,7 +154,7 @@ fn a_taken_address_is_a_clear_error() {
 }
 
 #[test]
-fn head_spends_a_token_and_other_paths_and_methods_do_not() {
+fn head_spends_a_token_other_paths_and_methods_do_not() {
     let (_redis, http) = start(&["-rate", "1/1000d"]);
     let head = send(
         &mut http.connect(),
@@ -177,9 +177,9 @@ fn head_spends_a_token_and_other_paths_and_methods_do_not() {
     assert_eq!(http.get("/token").field("remaining"), Some("18"));
 }
 
-/// A request that Redis holds when the signal comes is still answered, and then the server ends with 0.
+/// A request that Redis holds back when the signal comes is still answered. Then the server exits with 0.
 #[test]
-fn what_is_in_flight_is_finished_before_the_end() {
+fn requests_in_flight_are_finished_before_the_end() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let (redis, mut http) = start(&["-deadline", "1s"]);
         let mut redis = redis.connect();
@@ -207,9 +207,9 @@ fn what_is_in_flight_is_finished_before_the_end() {
     }
 }
 
-/// As in a pipe whose other programs the same Ctrl-C has ended first.
+/// As in a pipe, whose other programs the same Ctrl-C ends first.
 #[test]
-fn a_log_that_nobody_reads_any_more_does_not_hold_up_the_end() {
+fn a_closed_log_does_not_delay_the_end() {
     let mut child = Command::new(&artifacts().server)
         .args(["-addr", "127.0.0.1:0"])
         .stderr(Stdio::piped())

@@ -1,6 +1,7 @@
-//! What an operator sees of one process: its health and its log.
+//! What operators see of one process: health routes, log, version.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ fn assert_says(answer: &Answer, status: u16, body: &str) {
 }
 
 #[test]
-fn it_is_ready_while_redis_decides_and_lives_all_the_while() {
+fn it_is_ready_while_redis_decides_and_always_live() {
     let (redis, http) = start(&["-deadline", "1s"]);
     for path in ["/readyz", "/healthz"] {
         let ready = eventually("Redis", || {
@@ -55,7 +56,7 @@ fn a_redis_without_the_module_is_not_ready() {
 }
 
 #[test]
-fn it_is_not_ready_from_the_signal_on_though_it_serves() {
+fn from_sigterm_on_it_serves_but_is_not_ready() {
     let (_redis, http) = start(&["-drain-delay", "600s"]);
     eventually("Redis", || {
         (http.get("/readyz").status == 200).then_some(())
@@ -69,9 +70,9 @@ fn it_is_not_ready_from_the_signal_on_though_it_serves() {
     assert_eq!(http.get("/token").status, 200);
 }
 
-/// Or one outage would take every server away from its callers.
+/// Otherwise an outage of Redis would take all servers out of their load balancer.
 #[test]
-fn a_server_that_answers_without_redis_is_ready_and_tells() {
+fn a_server_that_needs_no_redis_is_ready_without_it() {
     for mode in ["allow", "local"] {
         let nobody = format!("127.0.0.1:{}", Port::free().number());
         let http = HttpServer::start_alone(&["-redis", &nobody, "-on-outage", mode]);
@@ -83,9 +84,48 @@ fn a_server_that_answers_without_redis_is_ready_and_tells() {
     }
 }
 
-/// Health and metrics cost the callers nothing, and no bucket.
+/// The same errors as on the routes of callers, on both listeners.
 #[test]
-fn to_ask_for_health_makes_no_key() {
+fn wrong_methods_and_paths_get_errors_on_operator_routes_too() {
+    let (_redis, http) = start(&["-metrics-addr", "127.0.0.1:0"]);
+    let metrics_addr = http.wait_for_log("metrics on ");
+    let port = metrics_addr
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.trim().parse().ok());
+    let operators = ("127.0.0.1", port.expect("a port"));
+    let callers = ("127.0.0.1", http.port());
+    let method = (405, "method not allowed; use GET or HEAD");
+    let path = (
+        404,
+        "path not found; use /metrics, /livez, /readyz or /healthz",
+    );
+    for (addr, request, (status, error)) in [
+        (callers, "POST /livez", method),
+        (callers, "DELETE /readyz", method),
+        (operators, "POST /readyz", method),
+        (operators, "POST /metrics", method),
+        (operators, "GET /token", path),
+        (operators, "POST /nowhere", path),
+    ] {
+        let send = |accept: &str| {
+            let mut stream = TcpStream::connect(addr).expect("it listens");
+            let head = format!("{request} HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\n\r\n");
+            rl_tests::send(&mut stream, &head)
+        };
+        assert_says(&send("*/*"), status, &format!(r#"{{"error":"{error}"}}"#));
+        let problem = send("application/problem+json");
+        assert_eq!(problem.status, status, "{request}: {problem:?}");
+        let media_type = problem.header("content-type");
+        assert_eq!(media_type, Some("application/problem+json"), "{request}");
+        assert_eq!(problem.header("cache-control"), Some("no-store"));
+        assert!(problem.body.contains(error), "{request}: {problem:?}");
+    }
+}
+
+/// Health and metrics spend no token and create no bucket.
+#[test]
+fn health_requests_create_no_key() {
     let (redis, http) = start(&[]);
     for path in ["/livez", "/readyz", "/healthz", "/metrics"] {
         assert_eq!(http.get(path).status, 200, "{path}");
@@ -93,11 +133,11 @@ fn to_ask_for_health_makes_no_key() {
     assert_eq!(redis.connect().line::<u64>("DBSIZE"), 0);
 }
 
-/// However many ask at once.
+/// However many clients there are.
 #[test]
-fn to_ask_for_health_loads_redis_four_times_a_second_at_most() {
+fn health_requests_call_redis_at_most_4_times_a_second() {
     let (redis, http) = start(&[]);
-    let (before, begun) = (calls(&redis), Instant::now());
+    let (before, started) = (calls(&redis), Instant::now());
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -108,9 +148,9 @@ fn to_ask_for_health_loads_redis_four_times_a_second_at_most() {
             });
         }
     });
-    let most = begun.elapsed().as_millis() / 250 + 1;
+    let max = started.elapsed().as_millis() / 250 + 1;
     let asked = calls(&redis) - before;
-    assert!((1..=most).contains(&asked), "{asked} calls, at most {most}");
+    assert!((1..=max).contains(&asked), "{asked} calls, at most {max}");
 }
 
 /// The calls of RL.TOKEN that Redis has executed.
@@ -121,13 +161,13 @@ fn calls(redis: &RedisServer) -> u128 {
 }
 
 #[test]
-fn clients_that_hang_up_do_not_make_more_probes() {
+fn clients_that_disconnect_do_not_cause_more_probes() {
     let redis = RedisServer::start_on_tcp(&[]);
     let proxy = FaultProxy::to(redis.port());
     let http = HttpServer::start(&["-redis", &proxy.address()]);
-    // Clients are gone before Redis has answered.
+    // Clients disconnect before Redis has answered.
     proxy.set(Fault::SlowReplies(Duration::from_millis(2)));
-    let (before, begun) = (calls(&redis), Instant::now());
+    let (before, started) = (calls(&redis), Instant::now());
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -143,13 +183,13 @@ fn clients_that_hang_up_do_not_make_more_probes() {
         }
     });
     assert_eq!(http.get("/readyz").status, 200);
-    let most = begun.elapsed().as_millis() / 250 + 1;
+    let max = started.elapsed().as_millis() / 250 + 1;
     let probes = calls(&redis) - before;
-    assert!(probes <= most, "{probes} probes, at most {most}");
+    assert!(probes <= max, "{probes} probes, at most {max}");
 }
 
 #[test]
-fn a_log_for_programs_is_an_object_a_line_and_debug_has_each_decision() {
+fn a_json_log_has_an_object_a_line_and_debug_each_decision() {
     let (_redis, mut http) = start(&["-log", "json", "-log-level", "debug"]);
     for path in ["/token", "/leaky"] {
         assert_eq!(http.get(path).status, 200);
@@ -186,7 +226,7 @@ fn a_log_for_programs_is_an_object_a_line_and_debug_has_each_decision() {
 }
 
 #[test]
-fn the_level_says_what_is_left_out() {
+fn the_level_filters_the_log() {
     let log = |level: &str| {
         let output = Command::new("timeout")
             .args(["-s", "TERM", "2"])
@@ -201,7 +241,7 @@ fn the_level_says_what_is_left_out() {
 }
 
 #[test]
-fn version_is_told() {
+fn version_is_printed() {
     let output = Command::new(&artifacts().server).arg("-version").output();
     let output = output.expect("built");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "rl-server 0.1.0\n");

@@ -34,7 +34,7 @@ fn a_trusted_caller_chooses_key_cost_rate_and_burst() {
 }
 
 #[test]
-fn no_key_is_an_address_s_bucket() {
+fn no_key_names_an_address_s_bucket() {
     let (_redis, http) = start(&["-trust-caller", "-trusted-proxies", "127.0.0.1"]);
     let full = |answer: rl_tests::Answer| answer.field("remaining") == Some("19");
     assert!(full(http.get("/token")));
@@ -57,7 +57,7 @@ fn no_key_is_an_address_s_bucket() {
 }
 
 #[test]
-fn a_cost_of_0_asks_and_takes_nothing() {
+fn a_cost_of_0_reports_and_spends_nothing() {
     let (redis, http) = start(&["-trust-caller"]);
     let answer = http.get("/token?key=a&cost=0");
     assert_eq!(
@@ -72,7 +72,7 @@ fn a_cost_of_0_asks_and_takes_nothing() {
 }
 
 #[test]
-fn a_cost_above_the_burst_is_denied_for_ever_and_says_no_time() {
+fn a_cost_above_the_burst_is_denied_without_a_time() {
     let (redis, http) = start(&["-trust-caller", "-x-ratelimit"]);
     let answer = http.get("/token?key=a&cost=21");
     assert_eq!(answer.status, 429);
@@ -91,7 +91,7 @@ fn a_cost_above_the_burst_is_denied_for_ever_and_says_no_time() {
     assert_eq!(redis.connect().line::<i64>("DBSIZE"), 0);
 }
 
-/// How often Redis was asked for a token, as its own line says.
+/// How often Redis was called for a token, according to its own statistics.
 fn calls_of_token(redis: &RedisServer) -> Option<String> {
     let stats: String = redis.connect().line("INFO commandstats");
     let line = stats
@@ -101,15 +101,18 @@ fn calls_of_token(redis: &RedisServer) -> Option<String> {
 }
 
 #[test]
-fn what_cannot_be_asked_is_refused_with_the_reason_before_redis_is_asked() {
+fn a_wrong_query_is_refused_before_redis_is_called() {
     let (redis, http) = start(&["-trust-caller"]);
-    // One call asks whether the module is there.
+    // One call probes whether the module is loaded.
     let before = calls_of_token(&redis);
     for (query, error) in [
-        ("keys=a", "unknown parameter keys"),
-        ("1", "unknown parameter 1"),
-        ("key=a&key=b", "key is there twice"),
-        ("key=a&cost=1&cost=0", "cost is there twice"),
+        (
+            "keys=a",
+            "unknown parameter: keys; use key, cost, rate or burst",
+        ),
+        ("1", "unknown parameter: 1; use key, cost, rate or burst"),
+        ("key=a&key=b", "duplicate parameter: key"),
+        ("key=a&cost=1&cost=0", "duplicate parameter: cost"),
         ("key=", "key: expected 1 to 512 bytes"),
         ("key=%ff", "key: expected UTF-8, percent-encoded"),
         (
@@ -144,12 +147,12 @@ fn what_cannot_be_asked_is_refused_with_the_reason_before_redis_is_asked() {
 }
 
 #[test]
-fn a_caller_that_is_not_trusted_is_refused_whatever_it_asks_for() {
+fn an_untrusted_caller_s_parameters_are_refused() {
     let (redis, http) = start(&[]);
     for parameter in ["key", "cost", "rate", "burst"] {
         let answer = http.get(&format!("/leaky?{parameter}=1"));
         let error = format!(
-            r#"{{"error":"{parameter} is not taken from callers: start rl-server with -trust-caller"}}"#
+            r#"{{"error":"{parameter} is not accepted from callers: start rl-server with -trust-caller"}}"#
         );
         assert_eq!((answer.status, answer.body), (400, error));
     }
@@ -159,7 +162,7 @@ fn a_caller_that_is_not_trusted_is_refused_whatever_it_asks_for() {
 }
 
 #[test]
-fn policies_that_differ_may_meet_on_one_key() {
+fn one_key_may_be_used_under_several_policies() {
     let (_redis, http) = start(&["-trust-caller"]);
     assert_eq!(
         http.get("/token?key=a&rate=1/1000d&burst=5&cost=5").status,

@@ -86,7 +86,7 @@ fn serves_until_ctrl_c(host: &str, is_everywhere: bool) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// What it says on the standard error before it fails.
+/// What it prints on the standard error before it fails.
 fn refused(command: &mut Command) -> String {
     let mut child = command.spawn().expect("make runs");
     let mut error = String::new();
@@ -102,7 +102,7 @@ fn refused(command: &mut Command) -> String {
 
 #[test]
 fn make_run_listens_on_loopback_by_default() {
-    // One process at a time may hold the port that make run is to find taken; it may also be another program's.
+    // Only one process at a time may hold the port. Another program may hold it as well: then make run finds it taken too.
     let lock = std::fs::File::create(std::env::temp_dir().join("rl-tests-8080.lock"));
     let lock = lock.expect("a file");
     lock.lock().expect("a lock");
@@ -169,7 +169,7 @@ fn a_wrong_variable_is_a_clear_error() {
 }
 
 #[test]
-fn a_taken_port_is_a_clear_error_that_names_the_variable() {
+fn a_taken_port_is_an_error_that_names_the_variable() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port();
     let free = Port::free().number();

@@ -1,4 +1,4 @@
-//! Host, pages of other origins, and what every answer has.
+//! The Host header, pages of other origins, and headers of every answer.
 
 use std::io::Read;
 
@@ -79,9 +79,9 @@ fn with_trust_caller_pages_of_other_origins_are_refused() {
     assert_eq!(ask(&[]).status, 200, "a program");
 }
 
-/// An address's bucket is its own in any case, and a page may be built to ask.
+/// The bucket is that of the user's address in any case, and a page may be meant to send requests.
 #[test]
-fn without_trust_caller_a_page_may_ask_for_its_caller() {
+fn without_trust_caller_pages_of_other_origins_may_request() {
     let (_redis, http) = start(&[]);
     let line = ["Sec-Fetch-Site: cross-site"];
     assert_eq!(get_with(&mut http.connect(), "/token", &line).status, 200);

@@ -1,4 +1,4 @@
-//! Connections that ask nothing, too much or too slowly.
+//! Connections: time-outs, bounds of one, how many there are, shutdown.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -31,7 +31,7 @@ pub(crate) fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
     (redis, http)
 }
 
-/// Reads to the end of a connection; what came before it.
+/// Reads until the server closes the connection. Returns what it sent.
 fn read_to_end(stream: &mut TcpStream) -> String {
     let mut read = Vec::new();
     match stream.read_to_end(&mut read) {
@@ -40,7 +40,7 @@ fn read_to_end(stream: &mut TcpStream) -> String {
     }
 }
 
-/// A connection that has been answered once.
+/// A connection that has got one answer.
 fn connect_and_ask(http: &HttpServer) -> TcpStream {
     let mut stream = http.connect();
     assert_eq!(get(&mut stream, "/token").status, 200);
@@ -67,7 +67,7 @@ fn hold_requests(redis: &RedisServer, http: &HttpServer, count: usize) -> Vec<Tc
 }
 
 #[test]
-fn a_new_connection_that_does_not_ask_in_time_is_closed_and_one_that_did_may_be_idle() {
+fn header_timeout_closes_connections_without_a_request() {
     let (_redis, http) = start(&["-header-timeout", "3s", "-idle-timeout", NEVER]);
     let mut asked = connect_and_ask(&http);
     let mut silent = http.connect();
@@ -80,7 +80,7 @@ fn a_new_connection_that_does_not_ask_in_time_is_closed_and_one_that_did_may_be_
 }
 
 #[test]
-fn a_head_that_comes_byte_by_byte_does_not_hold_a_connection() {
+fn a_head_sent_byte_by_byte_times_out() {
     let (_redis, http) = start(&["-header-timeout", "300ms"]);
     let mut slow = http.connect();
     let head = format!("GET /token HTTP/1.1\r\nX: {}", "x".repeat(10_000));
@@ -102,17 +102,17 @@ fn an_idle_connection_is_closed_in_both_versions_of_http() {
     assert!(frames.contains("Request allowed"), "{frames}");
 }
 
-/// It is asked after 20 s, and has 10 s to answer.
+/// The server pings it after 20 s, and waits 10 s for the answer.
 #[test]
 #[ignore = "make test-full"]
-fn a_client_of_http_2_that_answers_no_ping_is_gone() {
+fn an_http_2_client_that_answers_no_ping_is_closed() {
     let (_redis, http) = start(&["-idle-timeout", NEVER]);
     let mut deaf = http.connect();
     deaf.write_all(&http2_request("/token")).expect("sent");
     assert!(read_to_end(&mut deaf).contains("Request allowed"));
 }
 
-/// The client's preface, its settings and one GET, as RFC 9113 and 7541 have them: names and values from the static table.
+/// The client's preface, its settings and one GET (RFC 9113 and 7541), with names and values from the static table.
 pub(crate) fn http2_request(path: &str) -> Vec<u8> {
     let path_length = u8::try_from(path.len()).expect("short");
     let (get, http, authority) = (0x82, 0x86, 0x41);
@@ -186,7 +186,7 @@ fn a_client_that_reads_no_answers_is_cut() {
 }
 
 #[test]
-fn a_further_connection_takes_the_place_of_the_one_idle_for_longest() {
+fn a_new_connection_replaces_the_longest_idle() {
     let (_redis, http) = start(&["-max-connections", "3", "-header-timeout", NEVER]);
     let mut first = connect_and_ask(&http);
     let mut silent = http.connect();
@@ -197,25 +197,25 @@ fn a_further_connection_takes_the_place_of_the_one_idle_for_longest() {
     for stream in [&mut first, &mut third, &mut fourth] {
         assert_eq!(get(stream, "/token").status, 200);
     }
-    http.wait_for_log("as many connections as -max-connections allows");
+    http.wait_for_log("reached -max-connections");
 }
 
 #[test]
-fn a_request_in_flight_makes_no_room_and_a_further_connection_waits() {
+fn a_request_in_flight_is_not_evicted_and_new_connections_wait() {
     let (redis, http) = start(&["-max-connections", "2"]);
     let held = hold_requests(&redis, &http, 2);
     let mut waiting = http.connect();
     waiting
         .write_all(b"GET /token HTTP/1.1\r\nHost: test\r\n\r\n")
         .expect("sent");
-    http.wait_for_log("as many connections as -max-connections allows");
+    http.wait_for_log("reached -max-connections");
     redis.connect().value("CLIENT UNPAUSE");
     for mut stream in held.into_iter().chain([waiting]) {
         assert_eq!(send(&mut stream, "").status, 200);
     }
 }
 
-/// The limit is a number that no file may have: the lowest that is free.
+/// Sets the limit of open files to the lowest free number, so that the server can open no further file.
 fn allow_no_further_file(http: &HttpServer) {
     let is_open =
         |number: &u32| fs::exists(format!("/proc/{}/fd/{number}", http.id())).expect("it runs");
@@ -232,9 +232,9 @@ fn allow_no_further_file(http: &HttpServer) {
     assert!(status.is_ok_and(|status| status.success()));
 }
 
-/// One more than need to: the server must have a file for a connection before it can see whether one waits.
+/// It closes one more than it must, because it needs a free file before it can see whether a connection waits.
 #[test]
-fn out_of_files_the_idle_make_room() {
+fn out_of_files_it_closes_idle_connections() {
     let (_redis, http) = start(&["-header-timeout", NEVER]);
     let mut idle: Vec<_> = (0..3).map(|_| connect_and_ask(&http)).collect();
     allow_no_further_file(&http);
@@ -248,7 +248,7 @@ fn out_of_files_the_idle_make_room() {
     http.wait_for_log("cannot accept a connection: ");
 }
 
-/// Seconds that the server has computed.
+/// Seconds of CPU time that the server has used.
 fn cpu_seconds(http: &HttpServer) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", http.id())).expect("it runs");
     let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
@@ -281,7 +281,7 @@ fn out_of_files_with_none_idle_it_neither_ends_nor_spins() {
 }
 
 #[test]
-fn connections_that_ask_nothing_do_not_hold_the_end() {
+fn idle_connections_do_not_delay_shutdown() {
     let flags = [
         "-header-timeout",
         NEVER,
@@ -302,25 +302,27 @@ fn connections_that_ask_nothing_do_not_hold_the_end() {
 }
 
 #[test]
-fn what_takes_longer_than_the_drain_deadline_is_cut() {
+fn requests_longer_than_the_drain_deadline_are_cut() {
     let (redis, mut http) = start(&["-drain-deadline", "300ms"]);
     let mut held = hold_requests(&redis, &http, 1);
     http.signal(Signal::SIGTERM);
     assert_eq!(read_to_end(&mut held[0]), "");
-    http.wait_for_log("1 connections are cut");
+    http.wait_for_log("closed 1 connections with requests in flight");
     assert_eq!(http.exit_code(), Some(0));
 }
 
 #[test]
-fn during_the_drain_delay_it_serves_on() {
+fn it_serves_during_the_drain_delay() {
     let (_redis, http) = start(&["-drain-delay", NEVER]);
     http.signal(Signal::SIGTERM);
-    http.wait_for_log("SIGTERM");
+    http.wait_for_log(
+        "SIGTERM, draining: new connections accepted for 600 s, in-flight requests have 10 s",
+    );
     connect_and_ask(&http);
 }
 
 #[test]
-fn after_the_drain_delay_it_ends() {
+fn it_exits_after_the_drain_delay() {
     let (_redis, mut http) = start(&["-drain-delay", "300ms"]);
     http.signal(Signal::SIGTERM);
     assert_eq!(http.exit_code(), Some(0));

@@ -1,4 +1,4 @@
-//! `-shape`: answers that wait for their turn.
+//! `-shape`: answers that wait for their delay.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,10 +11,10 @@ use rl_tests::{Answer, HttpServer, eventually, send};
 use crate::http::start;
 use crate::metrics::value;
 
-/// One request in a thousand days: whoever has to wait waits for longer than any test.
+/// One request in a thousand days: a request that has to wait waits for longer than any test.
 const SLOW: [&str; 3] = ["-shape", "-rate", "1/1000d"];
 
-/// Requests that wait for their turn.
+/// Requests that wait for their delay.
 fn waiting(http: &HttpServer) -> f64 {
     value(http, "rl_shaping_waiting")
 }
@@ -23,8 +23,8 @@ fn wait_for_waiting(http: &HttpServer, count: f64) {
     eventually("so many to wait", || (waiting(http) == count).then_some(()));
 }
 
-/// A request that has to wait, on a connection of its own.
-fn begin_to_wait(http: &HttpServer) -> TcpStream {
+/// A request that has to wait, on its own connection.
+fn start_waiting(http: &HttpServer) -> TcpStream {
     let before = waiting(http);
     let mut stream = http.connect();
     stream
@@ -41,9 +41,9 @@ fn assert_refused(answer: &Answer, error: &str) {
     assert_eq!(answer.header("ratelimit"), None);
 }
 
-/// Each at least its emission intervals after the first was asked for, however slow the machine is.
+/// Each answer arrives no earlier than its place in the queue allows, however slow the machine is.
 #[test]
-fn answers_leave_at_the_rate_and_tell_the_delay_they_have_waited() {
+fn answers_leave_at_the_rate_after_their_delay() {
     let (_redis, http) = start(&["-shape", "-rate", "10", "-burst", "8"]);
     let begun = Instant::now();
     let answers: Vec<_> = thread::scope(|scope| {
@@ -73,7 +73,7 @@ fn answers_leave_at_the_rate_and_tell_the_delay_they_have_waited() {
 }
 
 #[test]
-fn only_leaky_waits_and_only_if_told_to() {
+fn only_leaky_waits_and_only_with_shape() {
     let (_redis, http) = start(&SLOW);
     for _ in 0..2 {
         assert_eq!(http.get("/token").status, 200);
@@ -92,15 +92,18 @@ fn a_denied_request_does_not_wait() {
 }
 
 #[test]
-fn above_the_bound_an_allowed_request_is_refused_and_keeps_its_slot() {
+fn above_the_maximum_an_allowed_request_gets_503() {
     let (redis, http) = start(&[&SLOW[..], &["-shape-waiting", "2"]].concat());
     assert_eq!(
         http.get("/leaky").status,
         200,
         "the first has nothing to wait for"
     );
-    let _waiting = [begin_to_wait(&http), begin_to_wait(&http)];
-    assert_refused(&http.get("/leaky"), "too many requests wait for their turn");
+    let _waiting = [start_waiting(&http), start_waiting(&http)];
+    assert_refused(
+        &http.get("/leaky"),
+        "too many requests wait for their delay; try again later",
+    );
     assert_eq!(value(&http, "rl_shaping_refused_total"), 1.0);
     assert_eq!(
         redis.connect().limit("RL.PEEK rl:leaky:127.0.0.1 COST 0")[2],
@@ -109,14 +112,14 @@ fn above_the_bound_an_allowed_request_is_refused_and_keeps_its_slot() {
 }
 
 #[test]
-fn a_client_that_hangs_up_frees_its_place_and_not_its_slot() {
+fn a_client_that_disconnects_frees_its_place_not_its_tokens() {
     let (redis, http) = start(&[&SLOW[..], &["-shape-waiting", "1"]].concat());
     assert_eq!(http.get("/leaky").status, 200);
-    let waiting = begin_to_wait(&http);
+    let waiting = start_waiting(&http);
     assert_eq!(http.get("/leaky").status, 503);
     drop(waiting);
     wait_for_waiting(&http, 0.0);
-    let _next = begin_to_wait(&http);
+    let _next = start_waiting(&http);
     assert_eq!(
         redis.connect().limit("RL.PEEK rl:leaky:127.0.0.1 COST 0")[2],
         16
@@ -141,7 +144,7 @@ fn a_stream_that_is_reset_frees_its_place() {
 }
 
 #[test]
-fn at_the_end_those_whose_turn_comes_in_time_are_answered_and_the_others_told_at_once() {
+fn shutdown_drains_or_rejects_shaped_requests() {
     let flags = [
         "-shape",
         "-rate",
@@ -153,16 +156,16 @@ fn at_the_end_those_whose_turn_comes_in_time_are_answered_and_the_others_told_at
     ];
     let (_redis, mut http) = start(&flags);
     assert_eq!(http.get("/leaky").status, 200);
-    let mut in_time = begin_to_wait(&http);
+    let mut in_time = start_waiting(&http);
     http.signal(Signal::SIGTERM);
     assert_eq!(send(&mut in_time, "").status, 200);
     assert_eq!(http.exit_code(), Some(0));
 
     let (_redis, mut http) = start(&[&SLOW[..], &["-drain-deadline", "600s"]].concat());
     assert_eq!(http.get("/leaky").status, 200);
-    let mut too_late = begin_to_wait(&http);
+    let mut too_late = start_waiting(&http);
     http.signal(Signal::SIGTERM);
-    let error = "the server stops before the turn of this request";
+    let error = "the server stops before the delay of this request is over";
     assert_refused(&send(&mut too_late, ""), error);
     assert_eq!(too_late.read(&mut [0]).expect("the end"), 0);
     assert_eq!(http.exit_code(), Some(0));

@@ -1,13 +1,12 @@
-//! Flags about who is calling.
+//! Flags for the identity of callers: their address, and what they may choose.
 
-use clap::ArgAction;
-
+use super::switch::Switch;
 use crate::client_address::{ClientIpHeader, Networks, Proxies};
 
-/// Whose address counts, and which bucket is its.
+/// Which address a caller has, and which bucket.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CallerFlags {
-    /// Proxies whose word on the client's address is taken: addresses and CIDR blocks, with commas between them
+    /// Trusted proxies, which may report the client's address: addresses and CIDR blocks, separated by commas
     #[arg(
         long,
         env = "RL_TRUSTED_PROXIES",
@@ -16,7 +15,7 @@ pub struct CallerFlags {
     )]
     pub trusted_proxies: Networks,
 
-    /// Where they name it: X-Forwarded-For, Forwarded, X-Real-IP or CF-Connecting-IP
+    /// Header in which they report it: X-Forwarded-For, Forwarded, X-Real-IP or CF-Connecting-IP
     #[arg(
         long,
         env = "RL_CLIENT_IP_HEADER",
@@ -25,7 +24,7 @@ pub struct CallerFlags {
     )]
     pub client_ip_header: ClientIpHeader,
 
-    /// Leading bits of an IPv6 address that share a bucket
+    /// Leading bits of an IPv6 address that share a bucket, 1 to 128
     #[arg(
         long,
         env = "RL_IPV6_PREFIX",
@@ -35,21 +34,13 @@ pub struct CallerFlags {
     )]
     pub ipv6_prefix: u8,
 
-    /// Take key, cost, rate and burst from the query of whoever asks
-    #[arg(
-        long,
-        env = "RL_TRUST_CALLER",
-        default_value = "false",
-        default_missing_value = "true",
-        num_args = 0..=1,
-        require_equals = true,
-        action = ArgAction::Set
-    )]
+    /// Accept key, cost, rate and burst from the query of any caller
+    #[arg(long, env = "RL_TRUST_CALLER", switch = "false")]
     pub trust_caller: bool,
 }
 
 impl CallerFlags {
-    /// The proxies that are believed, and where they name the client.
+    /// The trusted proxies, and the header in which they report the client's address.
     #[must_use]
     pub fn proxies(&self) -> Proxies {
         Proxies {

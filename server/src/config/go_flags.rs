@@ -1,51 +1,47 @@
-//! Flags in Go's go_flags.
+//! Go's spelling of flags: `-addr X`, `-addr=X`. Pure.
 
 use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, Command};
 
-/// Go's go_flags of flags in clap's: `-addr X` becomes `--addr=X`, so that X may begin with a dash. What follows `--`
-/// stays as it is.
+/// Translates Go's spelling of flags to clap's: `-addr X` becomes `--addr=X`, so that X may start with a dash. The first
+/// word, the program, and the words after `--` stay as they are. Afterwards each flag and its value are one word.
 pub(super) fn to_clap(
     command: &Command,
     words: impl IntoIterator<Item = OsString>,
 ) -> Vec<OsString> {
-    let is = |name: &str, takes: fn(&Arg) -> bool| {
+    let takes_next_word = |name: &str| {
         let mut flags = command.get_arguments();
-        flags.any(|flag| flag.get_long() == Some(name) && takes(flag))
+        flags.any(|flag| flag.get_long() == Some(name) && needs_value(flag))
     };
     let mut words = words.into_iter();
-    let mut spelled: Vec<OsString> = words.by_ref().take(1).collect();
+    let mut translated: Vec<OsString> = words.by_ref().take(1).collect();
     while let Some(word) = words.next() {
         let long = match flag(&word) {
             Some(("", _)) => {
-                spelled.push(word);
+                translated.push(word);
                 break;
             }
-            Some((name, Some(value))) if is(name, |_| true) => {
-                Some(long_flag(name, value.as_ref()))
+            Some((name, None)) if takes_next_word(name) => {
+                Some(long_flag(name, words.next().as_deref()))
             }
-            Some((name, None)) if is(name, needs_value) => {
-                words.next().map(|value| long_flag(name, &value))
-            }
-            Some((name, None)) if is(name, |_| true) || ["help", "version"].contains(&name) => {
-                Some(format!("--{name}").into())
-            }
+            // A flag that does not exist becomes long too: clap's error then names it in full.
+            Some((name, value)) if name.len() > 1 => Some(long_flag(name, value.map(OsStr::new))),
             _ => None,
         };
-        spelled.push(long.unwrap_or(word));
+        translated.push(long.unwrap_or(word));
     }
-    spelled.extend(words);
-    spelled
+    translated.extend(words);
+    translated
 }
 
-/// A switch needs none: it is on where it is named, and takes a value only in the same word.
+/// False for a switch, which takes a value in the same word only.
 fn needs_value(flag: &Arg) -> bool {
     flag.get_num_args()
         .is_none_or(|values| values.min_values() > 0)
 }
 
-/// The name of a flag, without its one or two dashes, and its value if that stands in the same word.
+/// The name of a flag, without its one or two dashes, and its value if that is in the same word.
 fn flag(word: &OsStr) -> Option<(&str, Option<&str>)> {
     let word = word.to_str()?;
     let flag = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
@@ -55,8 +51,11 @@ fn flag(word: &OsStr) -> Option<(&str, Option<&str>)> {
     )
 }
 
-fn long_flag(name: &str, value: &OsStr) -> OsString {
-    let mut flag = OsString::from(format!("--{name}="));
-    flag.push(value);
+fn long_flag(name: &str, value: Option<&OsStr>) -> OsString {
+    let mut flag = OsString::from(format!("--{name}"));
+    if let Some(value) = value {
+        flag.push("=");
+        flag.push(value);
+    }
     flag
 }

@@ -1,11 +1,11 @@
-//! Flags about operation.
+//! Flags for operation: metrics and log.
 
 use clap::ValueEnum;
 
-/// Where the server is watched, and what it writes down.
+/// Where the metrics are served, and what is logged.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OperatingFlags {
-    /// Another address for /metrics, with /livez, /readyz and /healthz; without one, /metrics is at -addr
+    /// Separate address for /metrics, /livez, /readyz and /healthz; without one, /metrics is at -addr
     #[arg(
         long,
         env = "RL_METRICS_ADDR",
@@ -14,33 +14,33 @@ pub struct OperatingFlags {
     )]
     pub metrics_addr: String,
 
-    /// Form of the log, one line an event, on the standard error
+    /// Format of the log, which has one line for each event, on the standard error
     #[arg(long, env = "RL_LOG", default_value = "text", value_enum)]
-    pub log: LogForm,
+    pub log: LogFormat,
 
-    /// The least that is logged; debug has a line for each decision
+    /// Lowest level that is logged; debug has a line for each decision
     #[arg(long, env = "RL_LOG_LEVEL", default_value = "info", value_enum)]
     pub log_level: LogLevel,
 }
 
-/// Forms of the log.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogForm {
-    /// For people.
+pub enum LogFormat {
+    /// For people
     Text,
-    /// For programs: an object a line.
+    /// For programs: one JSON object a line
     Json,
 }
 
-/// How much is logged.
+/// Lowest level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
-    /// What ends the server.
+    /// Errors that end the server
     Error,
-    /// What an operator should look at.
+    /// Also conditions that an operator should look at
     Warn,
-    /// Starts, ends and turns.
+    /// Also starts, ends and changes of state
     Info,
-    /// Each decision and each connection that failed.
+    /// Also each decision and each failed connection
     Debug,
 }

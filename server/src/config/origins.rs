@@ -1,24 +1,24 @@
-//! Origins that `-cors-origins` names.
+//! The origins of `-cors-origins`.
 
 use std::str::FromStr;
 
 use axum::http::HeaderValue;
 
-/// Origins such as `https://app.example`: none, some, or with `*` all.
+/// Allowed origins such as `https://app.example`: none, some, or `*` for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
-    /// Those of a list, which may be empty.
-    Listed(Vec<HeaderValue>),
-    /// Every one.
-    All,
+    /// The origins of a list, which may be empty.
+    List(Vec<HeaderValue>),
+    /// Every origin.
+    Any,
 }
 
 impl Origins {
-    /// Whether this value of the Origin header is one of them.
+    /// Whether this value of the Origin header is allowed.
     pub(crate) fn contains(&self, origin: &HeaderValue) -> bool {
         match self {
-            Self::Listed(origins) => origins.contains(origin),
-            Self::All => true,
+            Self::List(origins) => origins.contains(origin),
+            Self::Any => true,
         }
     }
 }
@@ -28,18 +28,18 @@ impl FromStr for Origins {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.trim() {
-            "" => Ok(Self::Listed(Vec::new())),
-            "*" => Ok(Self::All),
+            "" => Ok(Self::List(Vec::new())),
+            "*" => Ok(Self::Any),
             list => list
                 .split(',')
                 .map(origin)
                 .collect::<Result<_, _>>()
-                .map(Self::Listed),
+                .map(Self::List),
         }
     }
 }
 
-/// An origin as a browser sends it: in small letters, and without a path.
+/// Parses an origin into the form that browsers send: in lower case, without a path.
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let origin = text.trim().to_ascii_lowercase();
     let host = origin.split_once("://").map(|(_scheme, host)| host);
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn origins_are_listed_as_browsers_send_them() {
         let listed = |origins: &[&'static str]| {
-            Ok(Origins::Listed(
+            Ok(Origins::List(
                 origins
                     .iter()
                     .copied()
@@ -65,7 +65,7 @@ mod tests {
             ))
         };
         assert_eq!("".parse(), listed(&[]));
-        assert_eq!(" * ".parse(), Ok(Origins::All));
+        assert_eq!(" * ".parse(), Ok(Origins::Any));
         assert_eq!(
             "https://App.example, http://localhost:3000".parse(),
             listed(&["https://app.example", "http://localhost:3000"])
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_sends_is_refused() {
+    fn an_origin_that_no_browser_sends_is_refused() {
         for text in [
             "app.example",
             "https://",

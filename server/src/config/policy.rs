@@ -1,10 +1,10 @@
-//! Flags about the limit itself.
+//! Flags for the limit itself.
 
 use rl_bucket::{Capacity, Policy, Rate};
 
 use super::values;
 
-/// The policy of every caller.
+/// The policy that applies to each caller.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PolicyFlags {
     /// Rate of each caller.
@@ -17,7 +17,7 @@ pub struct PolicyFlags {
     )]
     pub rate: Rate,
 
-    /// Most requests of a caller that pass at once; the capacity of /leaky
+    /// Maximum number of requests of a caller that pass at once; the capacity of /leaky
     #[arg(long, env = "RL_BURST", default_value = "20", value_parser = values::burst)]
     pub burst: Capacity,
 }

@@ -1,4 +1,6 @@
-//! Flags about Redis.
+//! Flags for Redis: its address, its credentials, and what happens without it.
+//!
+//! The form of addresses is in [`crate::redis_address`].
 
 use std::fs;
 use std::sync::OnceLock;
@@ -10,7 +12,7 @@ use tracing::warn;
 use super::values;
 use crate::redis_address::RedisAddress;
 
-/// Where Redis is, and what becomes of a request when it does not answer.
+/// Where Redis is, and how requests are answered when it does not decide.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RedisFlags {
     /// Redis with the module: host:port, redis://, rediss://, unix:, redis-cluster://a,b,c or redis-sentinel://a,b,c/name
@@ -23,11 +25,11 @@ pub struct RedisFlags {
     )]
     pub address: String,
 
-    /// Whose signature on the certificate of a rediss:// is trusted, as a PEM file, in place of those that Mozilla trusts
+    /// PEM file of the authorities trusted to sign a rediss:// certificate, in place of those that Mozilla trusts
     #[arg(long, env = "RL_REDIS_CA", default_value = "", value_name = "FILE")]
     pub redis_ca: String,
 
-    /// A file that holds the password for Redis, where -redis holds none
+    /// File that holds the password for Redis, if -redis holds none
     #[arg(
         long,
         env = "RL_REDIS_PASSWORD_FILE",
@@ -40,11 +42,11 @@ pub struct RedisFlags {
     #[arg(long, env = "RL_DEADLINE", default_value = "50ms", value_parser = values::duration)]
     pub deadline: Duration,
 
-    /// What becomes of a request that Redis does not decide
+    /// Answer to a request that Redis does not decide
     #[arg(long, env = "RL_ON_OUTAGE", value_enum, default_value_t = OnOutage::Deny)]
     pub on_outage: OnOutage,
 
-    /// How many denials are remembered, so that Redis is not asked again before their retry time, or for a second; 0 for none
+    /// Maximum number of callers whose latest denial is cached and repeated, for at most a second; 0 for none
     #[arg(
         long,
         env = "RL_DENY_CACHE",
@@ -53,48 +55,48 @@ pub struct RedisFlags {
     )]
     pub deny_cache: usize,
 
-    /// Whether `-redis` stands on the command line.
+    /// Whether `-redis` is on the command line, and not in the environment.
     #[arg(skip)]
     pub(super) on_command_line: bool,
 
-    /// What [`RedisFlags::read`] found.
+    /// The address with the content of the two files.
     #[arg(skip)]
-    found: OnceLock<Result<RedisAddress, String>>,
+    resolved: OnceLock<Result<RedisAddress, String>>,
 }
 
-/// Who answers in the place of Redis.
+/// How a request is answered that Redis does not decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnOutage {
-    /// Nobody: 503, with the reason
+    /// 503, with the reason
     Deny,
-    /// Nobody: every request passes, uncounted
+    /// Every request passes, uncounted
     Allow,
-    /// This process, by the same policy, as if it were alone
+    /// This process decides alone, under the same policy
     Local,
 }
 
 impl RedisFlags {
-    /// Where Redis is, with the authorities of `-redis-ca` and the password of `-redis-password-file`. Logs a warning if
-    /// the command line holds a password.
+    /// The address, with the authorities of `-redis-ca` and the password of `-redis-password-file`. Logs a warning if the
+    /// command line holds a password.
     ///
     /// # Errors
     ///
-    /// What is wrong with the address, or with a file, in words that repeat no password.
+    /// What is wrong with the address or a file. The text contains no password.
     pub fn address(&self) -> Result<RedisAddress, String> {
-        let address = self.read()?;
-        // That of the file is part of the address as well, but is not given together with another.
+        let address = self.address_with_files()?;
+        // The address also has the password of the file, but the two are not accepted together.
         if self.on_command_line && self.redis_password_file.is_empty() && address.has_password() {
             warn!(
-                "-redis holds a password, which every user of this machine sees in the list of processes: \
+                "-redis holds a password, which every user of this machine can see in the list of processes: \
                  use -redis-password-file, or set RL_REDIS in the environment"
             );
         }
         Ok(address)
     }
 
-    /// Reads the files once, since a pipe cannot be read again.
-    pub(super) fn read(&self) -> Result<RedisAddress, String> {
-        self.found.get_or_init(|| self.read_files()).clone()
+    /// The same without the warning. Reads the files at the first call only, since a pipe cannot be read twice.
+    pub(super) fn address_with_files(&self) -> Result<RedisAddress, String> {
+        self.resolved.get_or_init(|| self.read_files()).clone()
     }
 
     fn read_files(&self) -> Result<RedisAddress, String> {
@@ -113,7 +115,7 @@ impl RedisFlags {
     }
 }
 
-/// The content of `file` without the end of its last line.
+/// The content of `file` without its final newline.
 fn read_password(file: &str) -> Result<String, String> {
     let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
     match text.strip_suffix('\n').unwrap_or(&text) {

@@ -1,4 +1,4 @@
-//! Passwords that stand where they do not belong. Pure but for the environment.
+//! Passwords in wrong places: flags and variables whose errors would repeat them. Pure but for the environment.
 
 use std::ffi::{OsStr, OsString};
 
@@ -7,17 +7,17 @@ use clap::{Arg, Command};
 /// The flag whose value may hold a password.
 const REDIS: &str = "redis";
 
-/// Checks that no argument and no variable but `-redis` and `RL_REDIS` holds a password: the error of such a one, or the log,
-/// would repeat it.
+/// Checks that only `-redis` and `RL_REDIS` hold a password. The error message of another flag, or the log, would repeat
+/// it.
 ///
 /// # Errors
 ///
-/// Which one does and what to do instead, without its value.
+/// Which word or variable holds one, without its value, and what to do instead.
 pub(super) fn check(command: &Command, words: &[OsString]) -> Result<(), String> {
     if words.iter().skip(1).any(|word| is_misplaced(word)) {
         return Err(
-            "a password stands in an argument that is not the value of -redis: write -redis URL, or better, \
-             set RL_REDIS=URL in the environment or give the password by -redis-password-file"
+            "an argument other than the value of -redis holds a password: use -redis URL, or better, \
+             set RL_REDIS=URL in the environment or use -redis-password-file"
                 .to_owned(),
         );
     }
@@ -36,7 +36,8 @@ pub(super) fn check(command: &Command, words: &[OsString]) -> Result<(), String>
     Ok(())
 }
 
-/// Of a word in clap's go_flags, in which a flag and its value are one.
+/// Whether this word holds a password and is not the value of `-redis`. The word is in clap's spelling, in which a flag
+/// and its value are one word.
 fn is_misplaced(word: &OsStr) -> bool {
     let word = word.to_string_lossy();
     let (flag, value) = match word.split_once('=') {
@@ -46,8 +47,8 @@ fn is_misplaced(word: &OsStr) -> bool {
     flag.strip_prefix("--") != Some(REDIS) && holds_password(value)
 }
 
-/// Whether `text` looks like an address of Redis with a password in it: a user and a password before an at sign, or the
-/// password among the parameters of a socket.
+/// Whether `text` looks like an address of Redis that contains a password: user and password before an at sign, or the
+/// parameter `pass` of a socket.
 fn holds_password(text: &str) -> bool {
     let path = text.starts_with(['/', '.']);
     let login = text.rsplit_once('@').map(|(login, _)| login);
@@ -64,7 +65,7 @@ mod tests {
     use super::holds_password;
 
     #[test]
-    fn an_address_with_a_password_is_known_in_every_form() {
+    fn an_address_with_a_password_is_found_in_every_form() {
         for text in [
             "redis://:p@h",
             "redis://u:p@h:1/2",

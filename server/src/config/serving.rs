@@ -1,10 +1,10 @@
-//! Flags about connections.
+//! Flags for connections: address, number, time-outs, shutdown.
 
 use std::time::Duration;
 
 use super::values;
 
-/// Where the server listens, and what it puts up with.
+/// Where the server listens, and the bounds of its connections.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServingFlags {
     /// Address to listen on; without a host, all addresses of both families
@@ -16,7 +16,7 @@ pub struct ServingFlags {
     )]
     pub addr: String,
 
-    /// Most connections at a time; those that have been idle for longest make room for further ones
+    /// Maximum number of connections; the longest idle are closed for new ones
     #[arg(
         long,
         env = "RL_MAX_CONNECTIONS",
@@ -26,19 +26,19 @@ pub struct ServingFlags {
     )]
     pub max_connections: usize,
 
-    /// How long a new connection may take until its first request has come whole
+    /// Maximum time from the start of a connection until its first request is fully received
     #[arg(long, env = "RL_HEADER_TIMEOUT", default_value = "5s", value_parser = values::duration)]
     pub header_timeout: Duration,
 
-    /// How long a connection may take from an answer until its next request has come whole
+    /// Maximum time from an answer until the next request of the connection is fully received
     #[arg(long, env = "RL_IDLE_TIMEOUT", default_value = "120s", value_parser = values::duration)]
     pub idle_timeout: Duration,
 
-    /// How long it serves on after SIGTERM, no longer ready, before it stops to accept connections
+    /// How long the server accepts connections after SIGTERM, while /readyz answers 503
     #[arg(long, env = "RL_DRAIN_DELAY", default_value = "0s", value_parser = values::duration_or_zero)]
     pub drain_delay: Duration,
 
-    /// How long what is in flight may then take to finish
+    /// Maximum time that requests in flight may take after that
     #[arg(long, env = "RL_DRAIN_DEADLINE", default_value = "10s", value_parser = values::duration)]
     pub drain_deadline: Duration,
 }

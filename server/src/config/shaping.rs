@@ -1,25 +1,16 @@
-//! Flags about shaping.
+//! Flags for shaping.
 
-use clap::ArgAction;
-
+use super::switch::Switch;
 use super::values;
 
-/// Whether answers wait for their turn.
+/// Whether answers of `/leaky` wait for their delay.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ShapingFlags {
     /// Answer an allowed request to /leaky only after its delay, so that answers leave at the rate
-    #[arg(
-        long,
-        env = "RL_SHAPE",
-        default_value = "false",
-        default_missing_value = "true",
-        num_args = 0..=1,
-        require_equals = true,
-        action = ArgAction::Set
-    )]
+    #[arg(long, env = "RL_SHAPE", switch = "false")]
     pub shape: bool,
 
-    /// Most requests that wait for their turn at a time; a further one that has to wait is answered 503
+    /// Maximum number of requests that wait for their delay; a further one gets 503
     #[arg(
         long,
         env = "RL_SHAPE_WAITING",

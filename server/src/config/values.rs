@@ -1,4 +1,4 @@
-//! What the values of flags may be.
+//! Parsers for the values of flags. Each error says what is expected. [`crate::http`] uses those of rates and bursts too.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
-//! Serving until told to stop: accepts connections, holds as many as it may, and lets them finish.
+//! Accepts connections until shutdown, keeps their number below `-max-connections`, and lets them finish.
+//!
+//! Each connection is a task that runs [`super::connection`]. Which ones to close for new ones is up to
+//! [`super::eviction`].
 
 use std::collections::HashMap;
 use std::io;
@@ -14,35 +17,27 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeou
 use tracing::{debug, warn};
 
 use super::activity::Activity;
-use super::connection::Http;
+use super::connection::ConnectionServer;
+use super::eviction::{self, IdleConnection};
 use crate::config::ServingFlags;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::site::Site;
 
-/// Open files that are no connection of a client: the listeners, Redis, the log, the runtime's own.
+/// Open files that are not client connections: the listeners, Redis, the log, the runtime's own.
 const OTHER_FILES: u64 = 64;
 
-/// How long to wait after the machine had no means for a connection, and between looks for one that has become idle.
-const PAUSE: Duration = Duration::from_millis(20);
+/// How long to wait before accepting again when files or memory ran out, or when no connection was idle.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
 
-/// One in so many connections is closed at a time to make room: to find one takes a look at all of them.
-const AT_A_TIME: usize = 64;
-
-/// One in so many connections may be a stranger, who has never asked, before others make room for it.
-const ROOM_FOR_STRANGERS: usize = 4;
-
-/// How long a stranger may take to ask before it may be closed for another.
-const GRACE: Duration = Duration::from_millis(100);
-
-/// How long a client may take to read an answer. The time that a request waits for its answer does not count.
+/// How long a client may take to read a response. The time until the response is finished does not count.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often all connections are checked for that.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often all connections are checked for [`RESPONSE_TIMEOUT`].
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Serves until `shutdown`, then finishes what is in flight, until its deadline.
+/// Serves `site` on `listener` until `shutdown`. Then finishes requests in flight, until the deadline of the shutdown.
 pub async fn serve(
     listener: TcpListener,
     site: Site,
@@ -60,44 +55,44 @@ pub async fn serve(
     connections.finish(deadline).await;
 }
 
-/// The open connections, at most so many of them.
+/// The open connections of one listener.
 struct Connections {
-    http: Arc<Http>,
+    server: Arc<ConnectionServer>,
     metrics: Arc<Metrics>,
-    most: usize,
+    max: usize,
     shutdown: Shutdown,
     tasks: JoinSet<()>,
-    /// Those that may be closed to make room.
+    /// The connections that may be closed, by the id of their task.
     open: HashMap<Id, (AbortHandle, Arc<Activity>)>,
-    trouble_log: LogThrottle,
+    throttle: LogThrottle,
     sweep: Interval,
 }
 
 impl Connections {
     fn new(site: Site, flags: &ServingFlags, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
-        let mut sweep = interval(SWEEP_EVERY);
+        let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            http: Arc::new(Http::new(site, flags, metrics.clone())),
+            server: Arc::new(ConnectionServer::new(site, flags, metrics.clone())),
             metrics,
-            most: allowed_by_open_files(flags.max_connections),
+            max: allowed_by_open_files(flags.max_connections),
             shutdown,
             tasks: JoinSet::new(),
             open: HashMap::new(),
-            trouble_log: LogThrottle::new(Instant::now().into()),
+            throttle: LogThrottle::new(Instant::now().into()),
             sweep,
         }
     }
 
     async fn accept_from(&mut self, listener: &TcpListener) -> ! {
         loop {
-            match self.next(listener).await {
+            match self.accept(listener).await {
                 Ok(accepted) => {
                     self.make_room().await;
                     self.open(accepted);
                 }
-                Err(error) if is_of_that_connection(&error) => {}
-                // Out of files or memory: one connection less helps, and trying on at once does not.
+                Err(error) if is_client_error(&error) => {}
+                // Out of files or memory: closing a connection helps, and trying again at once does not.
                 Err(error) => {
                     self.warn_throttled(&format!("cannot accept a connection: {error}"));
                     self.free_a_slot().await;
@@ -106,71 +101,62 @@ impl Connections {
         }
     }
 
-    async fn next(&mut self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&mut self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
             tokio::select! {
                 accepted = listener.accept() => return accepted,
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
-                _ = self.sweep.tick() => self.close_those_that_do_not_read(),
+                _ = self.sweep.tick() => self.close_unread(),
             }
         }
     }
 
-    /// If there are as many as may be, one must go; while none is idle the new one waits, and behind it those that the kernel holds.
+    /// Waits until there is room for one more connection. While none is idle, further connections wait in the kernel's
+    /// queue.
     async fn make_room(&mut self) {
-        while self.tasks.len() >= self.most {
-            self.warn_throttled("as many connections as -max-connections allows");
+        while self.tasks.len() >= self.max {
+            self.warn_throttled("reached -max-connections: closing idle connections");
             self.free_a_slot().await;
         }
     }
 
-    /// Waits a little for a connection to end, and closes some that are idle.
+    /// Closes some idle connections, and waits for a short time until one has ended.
     async fn free_a_slot(&mut self) {
         if let Some(ended) = self.tasks.try_join_next_with_id() {
             return self.forget(ended);
         }
-        self.close_the_longest_idle();
+        self.close_idle();
         tokio::select! {
             Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
-            _ = self.sweep.tick() => self.close_those_that_do_not_read(),
-            () = sleep(PAUSE) => {}
+            _ = self.sweep.tick() => self.close_unread(),
+            () = sleep(RETRY_AFTER) => {}
         }
     }
 
-    /// Closes those that have asked nothing for longest. First unused, of whom whoever floods has any number, unless they are
-    /// few: then there are not enough places to ask from.
-    fn close_the_longest_idle(&mut self) {
-        let quiet = self.open.iter().filter_map(|(id, (_, activity))| {
-            let since = activity.quiet_since()?;
-            Some((*id, since, activity.has_asked()))
+    /// Closes the connections that [`eviction`] chooses.
+    fn close_idle(&mut self) {
+        let idle = self.open.iter().filter_map(|(id, (_, activity))| {
+            Some(IdleConnection {
+                id: *id,
+                idle_since: activity.idle_since()?,
+                has_requested: activity.has_requested(),
+            })
         });
-        let (idle, mut unused): (Vec<_>, Vec<_>) = quiet.partition(|(_, _, has_asked)| *has_asked);
-        let are_few = unused.len() <= self.most / ROOM_FOR_STRANGERS;
-        unused.retain(|(_, since, _)| since.elapsed() >= GRACE);
-        let mut quiet = if are_few && !idle.is_empty() {
-            idle
-        } else {
-            unused
-        };
-        let count = (self.most / AT_A_TIME).max(1);
-        if count < quiet.len() {
-            quiet.select_nth_unstable_by_key(count, |(_, since, _)| *since);
-        }
-        for (id, _, _) in quiet.into_iter().take(count) {
+        for id in eviction::choose(idle, self.max, Instant::now()) {
             self.close(id, &self.metrics.clone().connections.evicted);
         }
     }
 
-    /// Closes connections with an answer that the client has not read for [`RESPONSE_TIMEOUT`].
-    fn close_those_that_do_not_read(&mut self) {
+    /// Closes connections whose client has not read a response for [`RESPONSE_TIMEOUT`].
+    fn close_unread(&mut self) {
         let timed_out = |activity: &Activity| {
             let since = activity.unsent_since();
             since.is_some_and(|since| since.elapsed() >= RESPONSE_TIMEOUT)
         };
         let open = self.open.iter();
-        let overdue = open.filter(|(_, (_, activity))| timed_out(activity));
-        let overdue: Vec<Id> = overdue.map(|(id, _)| *id).collect();
-        for id in overdue {
+        let unread = open.filter(|(_, (_, activity))| timed_out(activity));
+        let unread: Vec<Id> = unread.map(|(id, _)| *id).collect();
+        for id in unread {
             self.close(id, &self.metrics.clone().connections.response_timeout);
         }
     }
@@ -186,13 +172,12 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             debug!("{peer}: TCP_NODELAY: {error}");
         }
-        // Before it can ask how many there are.
+        // Before the connection can request the metrics.
         self.metrics.connections.open.inc();
         let activity = Arc::new(Activity::new());
-        let http = self.http.clone();
-        let task =
-            self.tasks
-                .spawn(http.serve((stream, peer), activity.clone(), self.shutdown.clone()));
+        let server = self.server.clone();
+        let serving = server.serve((stream, peer), activity.clone(), self.shutdown.clone());
+        let task = self.tasks.spawn(serving);
         self.open.insert(task.id(), (task, activity));
     }
 
@@ -206,22 +191,22 @@ impl Connections {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if timeout_at(deadline, all).await.is_err() {
             warn!(
-                "{} connections are cut: they did not finish in time",
+                "closed {} connections with requests in flight: -drain-deadline is over",
                 self.tasks.len()
             );
         }
     }
 
-    /// Whoever opens connections could otherwise fill the log.
-    fn warn_throttled(&self, trouble: &str) {
-        if self.trouble_log.claim(Instant::now().into()) {
-            warn!("{trouble}");
+    /// Logs at most once in ten seconds, since clients that open connections could otherwise fill the log.
+    fn warn_throttled(&self, message: &str) {
+        if self.throttle.claim(Instant::now().into()) {
+            warn!("{message}");
         }
     }
 }
 
-/// Whether the client alone is to blame: its connection was gone before it was accepted.
-fn is_of_that_connection(error: &io::Error) -> bool {
+/// Whether only this connection failed: the client closed it before it was accepted.
+fn is_client_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
         error.kind(),
@@ -229,7 +214,8 @@ fn is_of_that_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Raises the limit of open files to what so many connections need, as far as it may be; gives how many it allows.
+/// Raises the process's limit of open files for this many connections, as far as the hard limit allows. Returns how many
+/// connections the limit allows, at least 1.
 fn allowed_by_open_files(connections: usize) -> usize {
     let wanted = u64::try_from(connections)
         .unwrap_or(u64::MAX)
@@ -245,7 +231,7 @@ fn allowed_by_open_files(connections: usize) -> usize {
         .max(1);
     if allowed < connections {
         warn!(
-            "{allowed} connections at a time and not {connections}: no more than {soft} files may be open"
+            "at most {allowed} connections, not {connections}: the limit of open files is {soft}"
         );
     }
     allowed.min(connections)

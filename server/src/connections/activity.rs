@@ -1,4 +1,6 @@
-//! What a connection is doing: the least that its time-outs need to know, and whoever makes room.
+//! What one connection is doing, as far as time-outs and eviction need to know.
+//!
+//! [`super::connection`] records it. [`super::acceptor`] reads it, from another task.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,15 +8,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// That of one connection.
+/// The activity of one connection.
 pub(crate) struct Activity {
     opened: Instant,
     in_flight: AtomicU32,
-    has_asked: AtomicBool,
-    /// When it was last answered, in microseconds from `opened`.
-    quiet_since_us: AtomicU64,
-    /// When each answer was finished that has not been sent yet. HTTP/2 bounds how many there are by its streams, HTTP/1.1 has
-    /// one.
+    has_requested: AtomicBool,
+    /// When the latest response was finished, in microseconds from `opened`.
+    idle_since_us: AtomicU64,
+    /// When each response that has not been sent yet was finished. HTTP/1.1 has at most one, HTTP/2 one for each stream.
     unsent: Mutex<Vec<Instant>>,
 }
 
@@ -23,30 +24,30 @@ impl Activity {
         Self {
             opened: Instant::now(),
             in_flight: AtomicU32::new(0),
-            has_asked: AtomicBool::new(false),
-            quiet_since_us: AtomicU64::new(0),
+            has_requested: AtomicBool::new(false),
+            idle_since_us: AtomicU64::new(0),
             unsent: Mutex::default(),
         }
     }
 
-    /// Whether it has ever asked anything.
-    pub(crate) fn has_asked(&self) -> bool {
-        self.has_asked.load(Ordering::Relaxed)
+    /// Whether the connection has sent a complete request.
+    pub(crate) fn has_requested(&self) -> bool {
+        self.has_requested.load(Ordering::Relaxed)
     }
 
-    /// Since when it asks nothing, or `None` while a request is in flight.
-    pub(crate) fn quiet_since(&self) -> Option<Instant> {
-        let since = Duration::from_micros(self.quiet_since_us.load(Ordering::Relaxed));
+    /// Since when no request is in flight, or `None` while one is. A response that is not sent yet does not count.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        let since = Duration::from_micros(self.idle_since_us.load(Ordering::Relaxed));
         (self.in_flight.load(Ordering::Relaxed) == 0).then(|| self.opened + since)
     }
 
-    /// Counts anew how long it asks nothing.
+    /// Restarts the time for which the connection has been idle.
     pub(crate) fn touch(&self) {
         self.touch_at(Instant::now());
     }
 
     /// A request is no longer in flight.
-    fn is_over(&self, now: Instant) {
+    fn finish(&self, now: Instant) {
         self.touch_at(now);
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -54,10 +55,10 @@ impl Activity {
     fn touch_at(&self, now: Instant) {
         let since = now.saturating_duration_since(self.opened);
         let since_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-        self.quiet_since_us.store(since_us, Ordering::Relaxed);
+        self.idle_since_us.store(since_us, Ordering::Relaxed);
     }
 
-    /// Since when its oldest unsent answer has been finished, or `None` if all answers are sent.
+    /// When the oldest response that is not sent yet was finished, or `None` if all are sent.
     pub(crate) fn unsent_since(&self) -> Option<Instant> {
         self.unsent().iter().min().copied()
     }
@@ -66,56 +67,56 @@ impl Activity {
         self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until it has asked nothing for so long: for the first time, or since it was answered.
+    /// Waits until the connection has been idle for `first`, before its first request, or for `next`, after a response.
     pub(crate) async fn timed_out(&self, first: Duration, next: Duration) {
         loop {
-            let limit = if self.has_asked() { next } else { first };
-            let quiet = self
-                .quiet_since()
+            let limit = if self.has_requested() { next } else { first };
+            let idle = self
+                .idle_since()
                 .map_or(Duration::ZERO, |since| since.elapsed());
-            if quiet >= limit {
+            if idle >= limit {
                 return;
             }
-            // What is in flight now can be overdue no sooner than what is answered now.
-            sleep(limit - quiet).await;
+            // A request that is in flight now cannot time out sooner than one that is answered now.
+            sleep(limit - idle).await;
         }
     }
 }
 
-/// A request that is not answered yet. It ends by an answer, or by a client that hangs up.
+/// A request without a response. It ends with a response, or when the client disconnects.
 pub(crate) struct InFlight(Option<Arc<Activity>>);
 
 impl InFlight {
     pub(crate) fn new(activity: Arc<Activity>) -> Self {
         activity.in_flight.fetch_add(1, Ordering::Relaxed);
-        activity.has_asked.store(true, Ordering::Relaxed);
+        activity.has_requested.store(true, Ordering::Relaxed);
         Self(Some(activity))
     }
 
-    /// Its answer is finished, and has to be sent.
-    pub(crate) fn answered(mut self, finished: Instant) -> Option<Unsent> {
+    /// The response was finished at this instant, and must still be sent.
+    pub(crate) fn respond(mut self, finished: Instant) -> Option<UnsentResponse> {
         let activity = self.0.take()?;
         activity.unsent().push(finished);
-        activity.is_over(finished);
-        Some(Unsent { activity, finished })
+        activity.finish(finished);
+        Some(UnsentResponse { activity, finished })
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         if let Some(activity) = &self.0 {
-            activity.is_over(Instant::now());
+            activity.finish(Instant::now());
         }
     }
 }
 
-/// An answer that is finished, but has not been written to the socket. Dropped when it has, or never will be.
-pub(crate) struct Unsent {
+/// A finished response that has not been written to the socket. Dropped once it is written, or never will be.
+pub(crate) struct UnsentResponse {
     activity: Arc<Activity>,
     finished: Instant,
 }
 
-impl Drop for Unsent {
+impl Drop for UnsentResponse {
     fn drop(&mut self) {
         let mut unsent = self.activity.unsent();
         if let Some(at) = unsent.iter().position(|since| *since == self.finished) {
@@ -129,11 +130,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_unsent_answer_counts_and_sent_ones_do_not() {
+    fn the_oldest_unsent_response_counts_and_sent_ones_do_not() {
         let activity = Arc::new(Activity::new());
         let first = Instant::now();
         let second = first + Duration::from_secs(1);
-        let finish = |at| InFlight::new(activity.clone()).answered(at);
+        let finish = |at| InFlight::new(activity.clone()).respond(at);
         let (a, b, c) = (finish(second), finish(first), finish(first));
         assert_eq!(activity.unsent_since(), Some(first));
         drop(b);
@@ -142,6 +143,6 @@ mod tests {
         assert_eq!(activity.unsent_since(), Some(second));
         drop(a);
         assert_eq!(activity.unsent_since(), None);
-        assert!(activity.quiet_since().is_some());
+        assert!(activity.idle_since().is_some());
     }
 }

@@ -1,4 +1,7 @@
-//! One connection: HTTP/1.1 or HTTP/2, as its first bytes say, and no longer than it asks something.
+//! Serves one connection: HTTP/1.1 or HTTP/2, by its first bytes, until it is idle for too long.
+//!
+//! The bounds of what one connection may hold in memory are here. How many connections there are is up to
+//! [`super::acceptor`].
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -30,28 +33,29 @@ use crate::metrics::{Metrics, RouteLabels};
 use crate::shutdown::Shutdown;
 use crate::site::Site;
 
-/// The most bytes of a request's head; a longer one is answered 431.
+/// Maximum size of a request's head in bytes. A larger one gets 431.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// The most bytes of bodies that HTTP/2 may send ahead. No request needs a body, so that it is HTTP/2's least.
+/// Maximum number of bytes of request bodies that an HTTP/2 client may send ahead. No request needs a body, so this is the
+/// smallest value that HTTP/2 allows.
 const BODY_BYTES: u32 = 65_535;
 
-/// Requests that one HTTP/2 connection may have at a time. Each takes memory until its answer is sent, so this bounds what a
-/// client can hold that reads nothing. It is enough for 16,000 answers a second of a millisecond each.
-const STREAMS: u32 = 16;
+/// Maximum number of concurrent requests of one HTTP/2 connection. Each takes memory until its response is sent, so this
+/// bounds the memory of a client that does not read. At 1 ms for each response it is enough for 16,000 a second.
+const MAX_STREAMS: u32 = 16;
 
-/// The most bytes that HTTP/2 takes of one answer before they are sent.
+/// Maximum number of bytes of one response that HTTP/2 buffers.
 const SEND_BYTES: usize = 16 * 1024;
 
-/// How often a client of HTTP/2 is asked whether it is still there, and how long it may take to answer.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PONG_WITHIN: Duration = Duration::from_secs(10);
+/// How often the server pings an HTTP/2 client, and how long the client may take to answer.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection that the server ends may take for what is not a request in flight.
+/// How long a connection that the server closes may take, apart from requests in flight.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How connections are served.
-pub(crate) struct Http {
+/// What all connections of one listener share.
+pub(crate) struct ConnectionServer {
     builder: Builder<TokioExecutor>,
     routes: Router,
     screen: fn(&Request<Incoming>) -> Option<Response>,
@@ -60,10 +64,11 @@ pub(crate) struct Http {
     idle_timeout: Duration,
 }
 
-impl Http {
+impl ConnectionServer {
     pub(crate) fn new(site: Site, flags: &ServingFlags, metrics: Arc<Metrics>) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
-        // Hyper's own time-out for heads would close idle connections too, and does not yet run while the version is read.
+        // Hyper's own time-out for heads would close idle connections too, and does not run while hyper detects the
+        // version.
         builder
             .http1()
             .header_read_timeout(None)
@@ -71,10 +76,10 @@ impl Http {
         builder
             .http2()
             .timer(TokioTimer::new())
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PONG_WITHIN)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
             .max_header_list_size(HEAD_BYTES as u32)
-            .max_concurrent_streams(STREAMS)
+            .max_concurrent_streams(MAX_STREAMS)
             .max_send_buf_size(SEND_BYTES)
             .initial_connection_window_size(BODY_BYTES)
             .initial_stream_window_size(BODY_BYTES);
@@ -88,21 +93,21 @@ impl Http {
         }
     }
 
-    /// Serves it until the client ends it, or it is overdue or the server stops, and it has nothing in flight.
+    /// Serves one connection until the client closes it, it times out or the server stops. Requests in flight are finished.
     pub(crate) async fn serve(
         self: Arc<Self>,
         (stream, peer): (TcpStream, SocketAddr),
         activity: Arc<Activity>,
         mut shutdown: Shutdown,
     ) {
-        let service = service_fn(|request| self.clone().answer(activity.clone(), peer, request));
+        let service = service_fn(|request| self.clone().respond(activity.clone(), peer, request));
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let serving = async {
             tokio::select! {
                 ended = connection.as_mut() => return ended,
                 () = activity.timed_out(self.header_timeout, self.idle_timeout) => {
-                    self.metrics.connections.count_request_timeout(activity.has_asked());
+                    self.metrics.connections.count_request_timeout(activity.has_requested());
                 }
                 _ = shutdown.stop_deadline() => {}
             }
@@ -121,24 +126,24 @@ impl Http {
         }
     }
 
-    async fn answer(
+    async fn respond(
         self: Arc<Self>,
         activity: Arc<Activity>,
         peer: SocketAddr,
         mut request: Request<Incoming>,
     ) -> Result<Response<Delivery>, Infallible> {
         let in_flight = InFlight::new(activity);
-        let begun = Instant::now();
-        let (of, mut response) = match (self.screen)(&request) {
+        let started = Instant::now();
+        let (labels, mut response) = match (self.screen)(&request) {
             None => {
-                let of = RouteLabels::new(request.method(), request.uri().path());
+                let labels = RouteLabels::new(request.method(), request.uri().path());
                 request.extensions_mut().insert(ConnectInfo(peer));
-                // No body is read, so none is kept.
+                // The server reads no body, so it keeps none.
                 let request = request.map(|_incoming| Body::empty());
                 let Ok(response) = self.routes.clone().call(request).await;
-                (of, response)
+                (labels, response)
             }
-            Some(refusal) => (RouteLabels::unrouted(request.method()), refusal),
+            Some(rejection) => (RouteLabels::unrouted(request.method()), rejection),
         };
         let nosniff = HeaderValue::from_static("nosniff");
         let headers = response.headers_mut();
@@ -146,12 +151,12 @@ impl Http {
         let finished = Instant::now();
         let status = response.status();
         let requests = &self.metrics.requests;
-        requests.observe(of, status, finished - begun);
-        Ok(response.map(|body| Delivery::new(body, in_flight.answered(finished))))
+        requests.observe(labels, status, finished - started);
+        Ok(response.map(|body| Delivery::new(body, in_flight.respond(finished))))
     }
 }
 
-/// Whether the kernel closed the connection, because its peer has read nothing for too long.
+/// Whether the kernel closed the connection because the client did not read for too long.
 fn is_time_out(error: &(dyn Error + 'static)) -> bool {
     let io = error.downcast_ref::<io::Error>();
     io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)

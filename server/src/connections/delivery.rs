@@ -1,4 +1,4 @@
-//! The body of an answer, which knows when it has been sent.
+//! A response body that records when it has been sent, for [`super::activity`].
 
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -7,18 +7,19 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use hyper::body::{Body as HttpBody, Buf, Bytes, Frame, SizeHint};
 
-use super::activity::Unsent;
+use super::activity::UnsentResponse;
 
-/// A body whose answer counts as unsent until hyper has written its last byte to the socket, or has dropped it.
+/// A body whose response counts as unsent until hyper has written its last byte to the socket, or has dropped it.
 ///
-/// The body alone does not tell: HTTP/2 takes a whole chunk from it as soon as the client's window lets one byte pass.
+/// The end of the body is not enough: HTTP/2 takes a whole chunk as soon as the client's window admits one byte. So the
+/// last chunk carries the mark.
 pub(crate) struct Delivery {
     body: Body,
-    unsent: Option<Unsent>,
+    unsent: Option<UnsentResponse>,
 }
 
 impl Delivery {
-    pub(crate) fn new(body: Body, unsent: Option<Unsent>) -> Self {
+    pub(crate) fn new(body: Body, unsent: Option<UnsentResponse>) -> Self {
         Self { body, unsent }
     }
 }
@@ -52,10 +53,10 @@ impl HttpBody for Delivery {
     }
 }
 
-/// Bytes of a body. The last ones hold the mark that their answer is unsent; hyper drops them when they are written.
+/// A chunk of a body. The last chunk holds the mark that the response is unsent. Hyper drops a chunk once it is written.
 pub(crate) struct Chunk {
     bytes: Bytes,
-    _unsent: Option<Unsent>,
+    _unsent: Option<UnsentResponse>,
 }
 
 impl Buf for Chunk {

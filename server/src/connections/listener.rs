@@ -1,33 +1,34 @@
-//! The socket.
+//! The listening socket: its address, and the options that accepted connections inherit.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
+use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::acceptor::RESPONSE_TIMEOUT;
 
-/// Connections that may wait to be accepted; the kernel's own limit is lower on most machines.
+/// Maximum number of connections that wait to be accepted. On most machines the kernel's own limit is lower.
 const BACKLOG: i32 = 4096;
 
-/// Bytes that the kernel may hold for one connection in each direction; Linux takes twice as many, for its own records. Its
-/// defaults grow to megabytes for whoever does not read. A head and an answer fit.
+/// Bytes that the kernel buffers for one connection in each direction. Linux doubles this for its bookkeeping. Without a
+/// bound the buffers of a client that does not read grow to megabytes. The head of a request and a response fit.
 const SOCKET_BUFFER: usize = 16 * 1024;
 
-/// Listens on the `host:port` of this flag, or on all addresses of both families where there is no host.
+/// Listens on `addr`, a `host:port`. Without a host, on all addresses of both families.
 ///
 /// # Errors
 ///
-/// If the address cannot be read or bound; the error names it and the flag.
+/// If the address cannot be resolved or bound. The error names the address and `flag`, the flag that set it.
 pub fn listen(addr: &str, flag: &str) -> io::Result<TcpListener> {
-    let named = |error: io::Error| {
+    let with_flag = |error: io::Error| {
         io::Error::new(
             error.kind(),
             format!("cannot listen on {addr}: {error}; choose another address with {flag}"),
         )
     };
-    bind(addr).map_err(named)
+    bind(addr).map_err(with_flag)
 }
 
 fn bind(addr: &str) -> io::Result<TcpListener> {
@@ -37,18 +38,15 @@ fn bind(addr: &str) -> io::Result<TcpListener> {
     };
     let port = port
         .parse()
-        .map_err(|_| io::Error::other("the port is a number from 0 to 65535"))?;
+        .map_err(|_| io::Error::other("the port must be a number from 0 to 65535"))?;
     match bind_one((Ipv6Addr::UNSPECIFIED, port).into()) {
-        // A machine without IPv6 has only the one family.
-        Err(error) if error.raw_os_error() == Some(EAFNOSUPPORT) => {
+        // A machine without IPv6 has IPv4 only.
+        Err(error) if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) => {
             bind_one((Ipv4Addr::UNSPECIFIED, port).into())
         }
         bound => bound,
     }
 }
-
-/// Linux's "address family not supported by protocol".
-const EAFNOSUPPORT: i32 = 97;
 
 fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
@@ -57,7 +55,8 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // Accepted connections inherit these three. The time-out is for answers that the kernel holds: nothing else sees them.
+    // Accepted connections inherit these three. The time-out is for responses in the kernel's buffer, which this process
+    // cannot see.
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.set_tcp_user_timeout(Some(RESPONSE_TIMEOUT))?;

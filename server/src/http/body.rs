@@ -1,4 +1,4 @@
-//! What a decision says in the body. Pure.
+//! The JSON body of 200 and of a denial. Pure.
 
 use std::net::IpAddr;
 use std::ops::Not;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::limit::Answer;
 
-/// The body; its first three fields are fixed, in this order. Where nobody decided there are no numbers.
+/// The body. The first three fields are fixed, in this order. Without a decision there are no numbers.
 #[derive(Serialize)]
 pub(crate) struct Body {
     pub(crate) allowed: bool,
@@ -20,21 +20,22 @@ pub(crate) struct Body {
     degraded: bool,
 }
 
-/// What a decision counted.
+/// The numbers of a decision.
 #[derive(Serialize)]
 struct Numbers {
     limit: u64,
     remaining: u64,
-    /// As on the wire: -1 if the request can never pass.
+    /// -1 if the request can never pass, as in the commands' replies.
     retry_after_ms: i64,
     reset_after_ms: u64,
+    /// Of a leaky bucket only.
     #[serde(skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
 }
 
 impl Body {
-    /// The body of an answer to the caller at `ip`. Where there is no decision the request is allowed.
-    pub(crate) fn of(algorithm: Algorithm, ip: IpAddr, answer: &Answer) -> Self {
+    /// The body of an answer to the caller at `ip`. An answer without a decision allows the request.
+    pub(crate) fn new(algorithm: Algorithm, ip: IpAddr, answer: &Answer) -> Self {
         let decision = answer.decision();
         let allowed = decision.is_none_or(|decision| decision.allowed > 0);
         Self {
@@ -45,14 +46,14 @@ impl Body {
             } else {
                 "Rate limit exceeded"
             },
-            numbers: decision.map(|decision| Numbers::of(algorithm, decision)),
+            numbers: decision.map(|decision| Numbers::new(algorithm, decision)),
             degraded: answer.is_degraded(),
         }
     }
 }
 
 impl Numbers {
-    fn of(algorithm: Algorithm, decision: &Decision) -> Self {
+    fn new(algorithm: Algorithm, decision: &Decision) -> Self {
         let retry_after_ms = decision
             .retry_after_ms
             .and_then(|ms| i64::try_from(ms).ok());

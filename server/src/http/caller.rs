@@ -1,23 +1,25 @@
-//! Who is calling, and which bucket is theirs.
+//! Which bucket a request is for: the caller's address, the key of its bucket, and what the query changes.
+//!
+//! [`crate::client_address`] reads the headers of proxies, [`super::query`] the query.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::{HeaderMap, HeaderValue};
 use rl_bucket::{Algorithm, Policy, Tokens};
 
-use super::query::{BadQuery, QueryParams};
+use super::query::{QueryError, QueryParams};
 use crate::client_address::Proxies;
 use crate::config::CallerFlags;
 use crate::limit::LimitRequest;
 
-/// How callers are told apart, and what each may ask.
+/// How callers are identified, and what each may request.
 pub(crate) struct Callers {
     proxies: Proxies,
-    /// The leading bits of an IPv6 address that share a bucket, 1 to 128: one subscriber has a whole /64 to call from.
+    /// The leading bits of an IPv6 address that share a bucket, 1 to 128. One subscriber usually has a whole /64.
     ipv6_prefix: u32,
-    /// Whether the query may choose the bucket and its policy.
+    /// With `-trust-caller`: the query may choose the bucket, the policy and the cost.
     is_trusted: bool,
-    /// The policy of those that do not.
+    /// The server's policy, for what the query does not choose.
     policy: Policy,
 }
 
@@ -31,39 +33,39 @@ impl Callers {
         }
     }
 
-    /// The caller's address in canonical form: the peer's, or the one that trusted proxies name.
+    /// The caller's address in canonical form: the peer's, or the one that trusted proxies report.
     pub(crate) fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let lines = headers.get_all(self.proxies.header.name()).iter();
         self.proxies.client(peer, lines.map(HeaderValue::as_bytes))
     }
 
-    /// What the caller at `address` asks for with this query.
+    /// What the caller at `address` requests with this query.
     ///
     /// # Errors
     ///
-    /// If it is one that cannot be asked, or not by this caller.
-    pub(crate) fn asked(
+    /// [`QueryError`] if a parameter is wrong, or if this server takes no parameters from callers.
+    pub(crate) fn limit_request(
         &self,
         algorithm: Algorithm,
         address: IpAddr,
         query: Option<&str>,
-    ) -> Result<LimitRequest, BadQuery> {
-        let question = QueryParams::parse(query.unwrap_or_default(), self.is_trusted)?;
+    ) -> Result<LimitRequest, QueryError> {
+        let params = QueryParams::parse(query.unwrap_or_default(), self.is_trusted)?;
         Ok(LimitRequest {
             algorithm,
-            key: match &question.key {
-                // No address begins with "key:".
-                Some(key) => format!("rl:{}:key:{key}", name(algorithm)),
+            key: match &params.key {
+                // No address starts with "key:", so a key never names an address's bucket.
+                Some(key) => format!("rl:{}:key:{key}", algorithm.name()),
                 None => self.key(algorithm, address),
             },
-            policy: question.policy(self.policy),
-            cost: question.cost.unwrap_or(Tokens::ONE),
+            policy: params.policy(self.policy),
+            cost: params.cost.unwrap_or(Tokens::ONE),
         })
     }
 
     /// The key of an address's bucket: `rl:token:192.0.2.1`, `rl:leaky:2001:db8::/64`.
     fn key(&self, algorithm: Algorithm, address: IpAddr) -> String {
-        let name = name(algorithm);
+        let name = algorithm.name();
         match address {
             IpAddr::V4(address) => format!("rl:{name}:{address}"),
             IpAddr::V6(address) => {
@@ -72,14 +74,6 @@ impl Callers {
                 format!("rl:{name}:{network}/{}", self.ipv6_prefix)
             }
         }
-    }
-}
-
-/// The word for an algorithm in keys, paths and headers.
-pub(crate) fn name(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::Token => "token",
-        Algorithm::Leaky => "leaky",
     }
 }
 

@@ -1,4 +1,6 @@
-//! Why a request is not answered with a decision, and the one place where that becomes a status.
+//! Why a request is not decided, and the one place where each reason becomes a status and a response.
+//!
+//! The reasons themselves come from the files that find them.
 
 use std::fmt;
 
@@ -8,32 +10,33 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::negotiate::Form;
-use super::problem::{Kind, Problem};
-use super::query::BadQuery;
-use super::screening::Rejected;
+use super::negotiate::ResponseFormat;
+use super::problem::{Problem, ProblemType};
+use super::query::QueryError;
+use super::screening::Rejection;
 use super::shaping::ShapeError;
 use crate::limit::Unavailable;
 
-/// Why a request has no answer of its own.
+/// Why a request has no decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HttpError {
-    NoSuchPath,
-    NoSuchMethod,
-    BadQuery(BadQuery),
-    Rejected(Rejected),
+    /// No route has this path. Holds the paths that the listener serves, for the error text.
+    PathNotFound(&'static str),
+    MethodNotAllowed,
+    Query(QueryError),
+    Rejected(Rejection),
     Unavailable(Unavailable),
-    ShapeError(ShapeError),
+    Shape(ShapeError),
 }
 
-impl From<BadQuery> for HttpError {
-    fn from(query: BadQuery) -> Self {
-        Self::BadQuery(query)
+impl From<QueryError> for HttpError {
+    fn from(reason: QueryError) -> Self {
+        Self::Query(reason)
     }
 }
 
-impl From<Rejected> for HttpError {
-    fn from(reason: Rejected) -> Self {
+impl From<Rejection> for HttpError {
+    fn from(reason: Rejection) -> Self {
         Self::Rejected(reason)
     }
 }
@@ -46,24 +49,24 @@ impl From<Unavailable> for HttpError {
 
 impl From<ShapeError> for HttpError {
     fn from(reason: ShapeError) -> Self {
-        Self::ShapeError(reason)
+        Self::Shape(reason)
     }
 }
 
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSuchPath => f.write_str("no such path: there are /token and /leaky"),
-            Self::NoSuchMethod => f.write_str("no such method: there are GET and HEAD"),
-            Self::BadQuery(query) => query.fmt(f),
+            Self::PathNotFound(paths) => write!(f, "path not found; use {paths}"),
+            Self::MethodNotAllowed => f.write_str("method not allowed; use GET or HEAD"),
+            Self::Query(reason) => reason.fmt(f),
             Self::Rejected(reason) => reason.fmt(f),
             Self::Unavailable(reason) => reason.fmt(f),
-            Self::ShapeError(reason) => reason.fmt(f),
+            Self::Shape(reason) => reason.fmt(f),
         }
     }
 }
 
-/// The body of a fault, where it is not told as a problem.
+/// The body of an error in plain JSON.
 #[derive(Serialize)]
 struct ErrorBody<'a> {
     error: &'a str,
@@ -72,30 +75,30 @@ struct ErrorBody<'a> {
 impl HttpError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NoSuchPath => StatusCode::NOT_FOUND,
-            Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BadQuery(_) => StatusCode::BAD_REQUEST,
+            Self::PathNotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Query(_) => StatusCode::BAD_REQUEST,
             Self::Rejected(reason) => reason.status(),
-            Self::Unavailable(_) | Self::ShapeError(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::Shape(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// The response to the request that has it, without any number that nobody counted.
-    pub(crate) fn response(&self, form: Form<'_>) -> Response {
+    /// The response: no decision, so no RateLimit fields. 503 has `Retry-After: 1`.
+    pub(crate) fn response(&self, format: ResponseFormat<'_>) -> Response {
         let (status, reason) = (self.status(), self.to_string());
         let mut headers = HeaderMap::new();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let kind = match self {
-            Self::Unavailable(_) | Self::ShapeError(_) => {
+        let problem_type = match self {
+            Self::Unavailable(_) | Self::Shape(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-                Kind::TemporaryReducedCapacity
+                ProblemType::TemporaryReducedCapacity
             }
-            Self::NoSuchPath | Self::NoSuchMethod | Self::BadQuery(_) | Self::Rejected(_) => {
-                Kind::Blank
+            Self::PathNotFound(_) | Self::MethodNotAllowed | Self::Query(_) | Self::Rejected(_) => {
+                ProblemType::AboutBlank
             }
         };
-        if form.is_problem {
-            Problem::new(kind, status, &reason, form.path).response(status, headers)
+        if format.is_problem {
+            Problem::new(problem_type, status, &reason, format.path).response(status, headers)
         } else {
             (status, headers, Json(ErrorBody { error: &reason })).into_response()
         }

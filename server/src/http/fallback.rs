@@ -1,4 +1,6 @@
-//! Answers to requests that no handler takes, on every listener alike.
+//! Responses to requests that no route handles: an unknown path, another method, an invalid Host header.
+//!
+//! Every listener answers them in the same form.
 
 use axum::Router;
 use axum::extract::Request;
@@ -6,31 +8,38 @@ use axum::response::Response;
 use hyper::body::Incoming;
 
 use super::error::HttpError;
-use super::negotiate::Form;
+use super::negotiate::ResponseFormat;
 use super::screening;
 use crate::site::Site;
 
-/// What a listener serves: `routes`, with the answers to requests that are none of theirs.
+/// What a listener serves: these routes, behind the check of the Host header, and 405 for methods that they do not have.
 pub fn site(routes: Router) -> Site {
     Site {
         routes: routes.method_not_allowed_fallback(unknown_method),
-        screen: refuse,
+        screen: reject,
     }
 }
 
+/// 404 on the listener of `-addr`.
 pub(super) async fn unknown_path(request: Request) -> Response {
-    HttpError::NoSuchPath.response(form(&request))
+    HttpError::PathNotFound("/token or /leaky").response(format(&request))
+}
+
+/// 404 on the listener of `-metrics-addr`.
+pub(super) async fn unknown_operator_path(request: Request) -> Response {
+    let paths = "/metrics, /livez, /readyz or /healthz";
+    HttpError::PathNotFound(paths).response(format(&request))
 }
 
 pub(super) async fn unknown_method(request: Request) -> Response {
-    HttpError::NoSuchMethod.response(form(&request))
+    HttpError::MethodNotAllowed.response(format(&request))
 }
 
-fn refuse(request: &hyper::Request<Incoming>) -> Option<Response> {
-    let rejected = screening::check_host(request).err()?;
-    Some(HttpError::from(rejected).response(form(request)))
+fn reject(request: &hyper::Request<Incoming>) -> Option<Response> {
+    let rejection = screening::check_host(request).err()?;
+    Some(HttpError::from(rejection).response(format(request)))
 }
 
-fn form<B>(request: &hyper::Request<B>) -> Form<'_> {
-    Form::of(request.uri().path(), request.headers())
+fn format<B>(request: &hyper::Request<B>) -> ResponseFormat<'_> {
+    ResponseFormat::from_headers(request.uri().path(), request.headers())
 }

@@ -1,7 +1,7 @@
-//! What a decision says in headers. Pure.
+//! The headers of a decision: RateLimit-Policy, RateLimit, Retry-After and X-RateLimit-*. Pure.
 //!
-//! The RateLimit fields are those of draft-ietf-httpapi-ratelimit-headers-11. Headers have whole seconds, rounded up; the
-//! milliseconds are in the body.
+//! The RateLimit fields are those of draft-ietf-httpapi-ratelimit-headers-11. All times are whole seconds, rounded up;
+//! the body has the milliseconds.
 
 use std::fmt::{Arguments, Write};
 
@@ -15,7 +15,7 @@ const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit
 const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Those that a script of another origin may read only if it is told so.
+/// The headers that a script of another origin may read only if CORS exposes them.
 pub(crate) const EXPOSED: [HeaderName; 6] = [
     RATELIMIT_POLICY,
     RATELIMIT,
@@ -26,12 +26,13 @@ pub(crate) const EXPOSED: [HeaderName; 6] = [
 ];
 
 /// The largest integer of a structured field (RFC 9651): fifteen digits.
-const LARGEST: u64 = 999_999_999_999_999;
+const MAX_INTEGER: u64 = 999_999_999_999_999;
 
-/// Room for the words of any header: a name and two such integers.
-const LONGEST: usize = 64;
+/// Bytes that any of these values fits into: a name and two such integers.
+const VALUE_BYTES: usize = 64;
 
-/// Adds the headers of a decision on the bucket of this policy, which has this name; with `x_ratelimit` in the older form too.
+/// Adds the headers of a decision under a policy, which the RateLimit fields call `name`. `x_ratelimit` adds the older
+/// X-RateLimit headers too.
 pub(crate) fn add(
     headers: &mut HeaderMap,
     name: &str,
@@ -42,10 +43,10 @@ pub(crate) fn add(
     let (limit, remaining) = (decision.limit, decision.remaining);
     let window_s = seconds_for(policy.rate(), limit);
     let effective_s = effective_window_s(policy.rate(), decision);
-    let mut text = String::with_capacity(LONGEST);
-    let mut insert = |name, words: Arguments<'_>| {
+    let mut text = String::with_capacity(VALUE_BYTES);
+    let mut insert = |name, value: Arguments<'_>| {
         text.clear();
-        if let (Ok(()), Ok(value)) = (text.write_fmt(words), HeaderValue::from_str(&text)) {
+        if let (Ok(()), Ok(value)) = (text.write_fmt(value), HeaderValue::from_str(&text)) {
             headers.insert(name, value);
         }
     };
@@ -69,43 +70,43 @@ pub(crate) fn add(
     }
 }
 
-/// Seconds within which the caller may use no more than what remains: the draft's `t`.
+/// The draft's `t`: seconds within which the caller may use no more than what remains, rounded up and at least 1.
 ///
-/// A denied one is told its Retry-After. An allowed one is told how long its remaining tokens take to come back, so that a
-/// caller that spreads them over `t` is never denied; with none remaining, how long the next whole token takes. `None` for
-/// a request that can never pass.
+/// - Denied: the Retry-After; `None` for a request that can never pass.
+/// - Allowed: the time in which the remaining tokens are refilled. So a caller that spreads them over `t` is never
+///   denied.
+/// - Allowed with none remaining: the time until the next whole token.
 fn effective_window_s(rate: Rate, decision: &Decision) -> Option<u64> {
     match (decision.allowed, decision.remaining) {
         (0, _) => retry_after_s(decision),
         (_, 0) => {
             let (count, period_us) = (u128::from(rate.count()), u128::from(rate.period_us()));
-            let until_new = u128::from(decision.reset_after_ms) * 1000 * count;
+            // In units of the bucket: what is missing until it is full, less all tokens but one.
+            let missing = u128::from(decision.reset_after_ms) * 1000 * count;
             let all_but_one = u128::from(decision.limit.saturating_sub(1)) * period_us;
-            Some(in_field(
-                until_new
-                    .saturating_sub(all_but_one)
-                    .div_ceil(count * 1_000_000),
-            ))
+            let next_token = missing.saturating_sub(all_but_one);
+            Some(clamp_to_field(next_token.div_ceil(count * 1_000_000)))
         }
         (_, remaining) => Some(seconds_for(rate, remaining)),
     }
 }
 
-/// The wait in whole seconds, rounded up and at least 1: 0 would invite to hammer. `None` if no wait helps.
+/// The wait of a denial in seconds, rounded up and at least 1, since 0 invites clients to retry in a loop. `None` if the
+/// request can never pass.
 pub(crate) fn retry_after_s(decision: &Decision) -> Option<u64> {
     decision
         .retry_after_ms
-        .map(|ms| in_field(u128::from(ms).div_ceil(1000)))
+        .map(|ms| clamp_to_field(u128::from(ms).div_ceil(1000)))
 }
 
-/// Seconds in which so many tokens come back, rounded up and at least 1.
+/// Seconds in which this many tokens are refilled, rounded up and at least 1.
 fn seconds_for(rate: Rate, tokens: u64) -> u64 {
     let units = u128::from(tokens) * u128::from(rate.period_us());
-    in_field(units.div_ceil(u128::from(rate.count()) * 1_000_000))
+    clamp_to_field(units.div_ceil(u128::from(rate.count()) * 1_000_000))
 }
 
-fn in_field(seconds: u128) -> u64 {
-    u64::try_from(seconds).map_or(LARGEST, |seconds| seconds.clamp(1, LARGEST))
+fn clamp_to_field(seconds: u128) -> u64 {
+    u64::try_from(seconds).map_or(MAX_INTEGER, |seconds| seconds.clamp(1, MAX_INTEGER))
 }
 
 #[cfg(test)]
@@ -120,18 +121,19 @@ mod tests {
         Policy::new(rate, Capacity::new(burst).unwrap())
     }
 
-    fn of(name: &str, policy: Policy, decision: &Decision, x_ratelimit: bool) -> HeaderMap {
+    fn headers_of(name: &str, policy: Policy, decision: &Decision, x_ratelimit: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
         add(&mut headers, name, policy, decision, x_ratelimit);
         headers
     }
 
-    fn told(rate: &str, burst: u64, decision: Decision) -> (String, String, Option<String>) {
+    /// RateLimit-Policy, RateLimit and Retry-After.
+    fn fields(rate: &str, burst: u64, decision: Decision) -> (String, String, Option<String>) {
         let decision = Decision {
             limit: burst,
             ..decision
         };
-        let headers = of("token", policy(rate, burst), &decision, false);
+        let headers = headers_of("token", policy(rate, burst), &decision, false);
         let text = |name: &HeaderName| {
             headers
                 .get(name)
@@ -164,38 +166,38 @@ mod tests {
     }
 
     #[test]
-    fn the_window_of_a_policy_is_what_its_burst_takes_to_come_back() {
-        assert_eq!(told("10", 20, allowed(19, 100)).0, "\"token\";q=20;w=2");
-        assert_eq!(told("5/30s", 5, allowed(4, 6000)).0, "\"token\";q=5;w=30");
-        assert_eq!(told("1000", 1, allowed(0, 1)).0, "\"token\";q=1;w=1");
+    fn a_policy_s_window_is_the_refill_time_of_its_burst() {
+        assert_eq!(fields("10", 20, allowed(19, 100)).0, "\"token\";q=20;w=2");
+        assert_eq!(fields("5/30s", 5, allowed(4, 6000)).0, "\"token\";q=5;w=30");
+        assert_eq!(fields("1000", 1, allowed(0, 1)).0, "\"token\";q=1;w=1");
         assert_eq!(
-            told("1/3257d", Tokens::MAX.get(), allowed(0, 0)).0,
+            fields("1/3257d", Tokens::MAX.get(), allowed(0, 0)).0,
             "\"token\";q=281474976710655;w=999999999999999"
         );
     }
 
     #[test]
-    fn an_allowed_caller_is_told_when_its_remaining_tokens_come_back() {
-        assert_eq!(told("10", 20, allowed(19, 100)).1, "\"token\";r=19;t=2");
-        assert_eq!(told("10", 20, allowed(1, 1900)).1, "\"token\";r=1;t=1");
+    fn an_allowed_caller_gets_the_refill_time_of_the_remaining() {
+        assert_eq!(fields("10", 20, allowed(19, 100)).1, "\"token\";r=19;t=2");
+        assert_eq!(fields("10", 20, allowed(1, 1900)).1, "\"token\";r=1;t=1");
     }
 
     #[test]
-    fn with_none_remaining_it_is_told_when_the_next_whole_one_comes() {
-        assert_eq!(told("0.1", 1, allowed(0, 10_000)).1, "\"token\";r=0;t=10");
-        assert_eq!(told("0.1", 3, allowed(0, 27_500)).1, "\"token\";r=0;t=8");
-        assert_eq!(told("10", 20, allowed(0, 2000)).1, "\"token\";r=0;t=1");
-        assert_eq!(told("10", 20, allowed(0, 0)).1, "\"token\";r=0;t=1");
+    fn with_none_remaining_t_is_the_next_whole_token() {
+        assert_eq!(fields("0.1", 1, allowed(0, 10_000)).1, "\"token\";r=0;t=10");
+        assert_eq!(fields("0.1", 3, allowed(0, 27_500)).1, "\"token\";r=0;t=8");
+        assert_eq!(fields("10", 20, allowed(0, 2000)).1, "\"token\";r=0;t=1");
+        assert_eq!(fields("10", 20, allowed(0, 0)).1, "\"token\";r=0;t=1");
     }
 
     #[test]
-    fn a_denied_caller_reads_one_number_everywhere() {
-        let (_, field, retry_after) = told("0.1", 1, denied(0, Some(9001)));
+    fn a_denial_s_t_is_its_retry_after() {
+        let (_, field, retry_after) = fields("0.1", 1, denied(0, Some(9001)));
         assert_eq!(
             (field.as_str(), retry_after.as_deref()),
             ("\"token\";r=0;t=10", Some("10"))
         );
-        let (_, field, retry_after) = told("10", 20, denied(0, Some(1)));
+        let (_, field, retry_after) = fields("10", 20, denied(0, Some(1)));
         assert_eq!(
             (field.as_str(), retry_after.as_deref()),
             ("\"token\";r=0;t=1", Some("1"))
@@ -203,15 +205,15 @@ mod tests {
     }
 
     #[test]
-    fn one_that_can_never_pass_is_told_no_time() {
-        let (_, field, retry_after) = told("10", 20, denied(20, None));
+    fn a_request_that_can_never_pass_has_no_t() {
+        let (_, field, retry_after) = fields("10", 20, denied(20, None));
         assert_eq!((field.as_str(), retry_after), ("\"token\";r=20", None));
     }
 
     #[test]
-    fn the_older_headers_say_the_same_numbers() {
+    fn the_older_headers_have_the_same_numbers() {
         let shown = |decision| {
-            let headers = of("token", policy("10", 20), &decision, true);
+            let headers = headers_of("token", policy("10", 20), &decision, true);
             let text = |name| Some(headers.get(name)?.to_str().unwrap().to_owned());
             [
                 X_RATELIMIT_LIMIT,
@@ -269,7 +271,7 @@ mod tests {
             let policy = Policy::new(rate, Capacity::new(burst).unwrap());
             let remaining = remaining % (burst + 1);
             let decision = if is_allowed { allowed(remaining, reset_after_ms) } else { denied(remaining, wait_ms) };
-            let headers = of("leaky", policy, &Decision { limit: burst, ..decision }, true);
+            let headers = headers_of("leaky", policy, &Decision { limit: burst, ..decision }, true);
             let number = |name: HeaderName| Some(headers.get(name)?.to_str().unwrap().parse::<i64>().unwrap());
 
             let (name, policy) = parsed(&headers, &RATELIMIT_POLICY);
@@ -284,7 +286,7 @@ mod tests {
             prop_assert!(t.is_none_or(|t| t >= 1));
             prop_assert_eq!(number(X_RATELIMIT_RESET), t);
             prop_assert_eq!(number(RETRY_AFTER), t.filter(|_| !is_allowed));
-            // Whoever spreads what remains over t keeps to the rate.
+            // A caller that spreads what remains over t keeps to the rate.
             let is_within = |t: i64| {
                 let units = i128::from(remaining) * i128::from(rate.period_us());
                 units <= i128::from(t) * 1_000_000 * i128::from(rate.count())

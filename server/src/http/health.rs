@@ -1,4 +1,7 @@
-//! What watches the server asks: does it live, is it ready, what has it counted.
+//! The routes for operators: `/livez`, `/readyz`, `/healthz` and `/metrics`.
+//!
+//! `/readyz` and `/metrics` probe Redis. Probes and renderings are shared, so that requests for them cost little however
+//! many there are. What is counted lives in [`crate::metrics`].
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,13 +25,12 @@ use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
-/// How long a probe of Redis and a rendering of the metrics are used again, so that requests for them cost little however many
-/// there are.
-const FRESH: Duration = Duration::from_millis(250);
+/// How long a probe of Redis and a rendering of the metrics are reused.
+const REUSE_FOR: Duration = Duration::from_millis(250);
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Those who answer.
+/// The handlers of these routes, and what they share.
 #[derive(Clone)]
 pub struct Operations(Arc<Inner>);
 
@@ -37,13 +39,13 @@ struct Inner {
     policy: Policy,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
-    /// The last probe of Redis and when it began. Its sender is there while it runs.
-    probe: Mutex<Option<(Instant, watch::Receiver<Option<Probed>>)>>,
-    /// The last rendering of the metrics and when it was made.
+    /// The latest probe of Redis and when it started. The sender of its channel lives until the probe ends.
+    probe: Mutex<Option<(Instant, watch::Receiver<Option<ProbeResult>>)>>,
+    /// The latest rendering of the metrics and when it was made.
     rendered: Mutex<Option<(Instant, Bytes)>>,
 }
 
-type Probed = Result<(), Unavailable>;
+type ProbeResult = Result<(), Unavailable>;
 
 /// The body of `/livez`.
 #[derive(Serialize)]
@@ -62,7 +64,7 @@ struct Readiness {
 }
 
 impl Operations {
-    /// Those of a server that limits by `limiter` and `policy`.
+    /// The routes of a server with this limiter. Probes use `policy`.
     #[must_use]
     pub fn new(
         limiter: Limiter,
@@ -89,10 +91,10 @@ impl Operations {
             .with_state(self.clone())
     }
 
-    /// All of them, for a listener that serves nothing else.
-    pub fn alone(&self) -> Router {
+    /// All of these routes and 404 for other paths, for the listener of `-metrics-addr`.
+    pub fn standalone(&self) -> Router {
         let all = self.health().merge(self.metrics());
-        all.fallback(fallback::unknown_path)
+        all.fallback(fallback::unknown_operator_path)
     }
 
     /// `/metrics`.
@@ -102,37 +104,41 @@ impl Operations {
             .with_state(self.clone())
     }
 
-    /// Whether Redis decides, by a probe that is [`FRESH`] or still running.
-    async fn redis(&self) -> Probed {
+    /// Whether Redis decides, by a probe that is still running or younger than [`REUSE_FOR`].
+    async fn redis(&self) -> ProbeResult {
         let mut probe = self.probe();
-        let probed = probe.wait_for(Option::is_some).await;
-        let probed = probed.ok().and_then(|probed| probed.clone());
-        probed.unwrap_or(Err(Unavailable::NoAnswer))
+        let result = probe.wait_for(Option::is_some).await;
+        let result = result.ok().and_then(|result| result.clone());
+        result.unwrap_or(Err(Unavailable::NoAnswer))
     }
 
-    /// A probe is a task of its own: a client that hangs up does not end it, or each such client could begin another one.
-    fn probe(&self) -> watch::Receiver<Option<Probed>> {
+    /// Starts a probe, or returns the latest one.
+    ///
+    /// A probe runs as its own task. Otherwise a client that disconnects would end it, and each such client could cause
+    /// another probe.
+    fn probe(&self) -> watch::Receiver<Option<ProbeResult>> {
         let mut last = self.0.probe.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((begun, probe)) = last.as_ref()
-            && (begun.elapsed() < FRESH || probe.has_changed().is_ok())
+        if let Some((started, probe)) = last.as_ref()
+            && (started.elapsed() < REUSE_FOR || probe.has_changed().is_ok())
         {
             return probe.clone();
         }
         let (done, probe) = watch::channel(None);
         let inner = self.0.clone();
         tokio::spawn(async move {
-            let probed = inner.limiter.probe(inner.policy).await;
-            done.send_replace(Some(probed));
+            let result = inner.limiter.probe(inner.policy).await;
+            done.send_replace(Some(result));
         });
         *last = Some((Instant::now(), probe.clone()));
         probe
     }
 
-    /// The metrics, one copy for all who ask at a time: many clients that do not read hold no more than a few renderings.
+    /// The metrics as text. All requests within [`REUSE_FOR`] share one copy, so that many clients that do not read hold
+    /// only a few renderings in memory.
     fn rendered(&self, redis_is_up: bool) -> Result<Bytes, fmt::Error> {
         let last = &self.0.rendered;
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, text)) = last.as_ref().filter(|(made, _)| made.elapsed() < FRESH) {
+        if let Some((_, text)) = last.as_ref().filter(|(made, _)| made.elapsed() < REUSE_FOR) {
             return Ok(text.clone());
         }
         let text = Bytes::from(self.0.metrics.text(redis_is_up)?);
@@ -141,7 +147,7 @@ impl Operations {
     }
 }
 
-/// That it answers is all there is to say. Redis is not asked: a restart of this process would not help it.
+/// Says only that the process answers. It does not probe Redis, because restarting this process does not repair Redis.
 async fn live() -> Response {
     (
         [(CACHE_CONTROL, "no-store")],
@@ -150,6 +156,7 @@ async fn live() -> Response {
         .into_response()
 }
 
+/// 200 if this server can answer callers: Redis decides, or `-on-outage` needs no Redis. 503 otherwise, and from SIGTERM on.
 async fn ready(State(operations): State<Operations>) -> Response {
     let redis = operations.redis().await;
     let (code, status) = if operations.0.shutdown.is_draining() {

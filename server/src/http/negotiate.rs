@@ -1,20 +1,20 @@
-//! Which kind of body a caller asks for (RFC 9110, 12.5.1). Pure.
+//! Content negotiation: which body the client prefers, from its Accept header (RFC 9110, 12.5.1). Pure.
 
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 
-/// What of a request the form of its answer depends on.
+/// What the form of a response depends on.
 #[derive(Clone, Copy)]
-pub(crate) struct Form<'a> {
-    /// The path that was asked for.
+pub(crate) struct ResponseFormat<'a> {
+    /// The path of the request.
     pub(crate) path: &'a str,
-    /// Whether errors and denials are told as problem details.
+    /// Whether errors and denials are problem details, and not plain JSON.
     pub(crate) is_problem: bool,
 }
 
-impl<'a> Form<'a> {
-    /// The form of the answer to a request for this path with these headers.
-    pub(crate) fn of(path: &'a str, headers: &HeaderMap) -> Self {
+impl<'a> ResponseFormat<'a> {
+    /// The format of the response to a request for this path with these headers.
+    pub(crate) fn from_headers(path: &'a str, headers: &HeaderMap) -> Self {
         Self {
             path,
             is_problem: prefers_problem(headers),
@@ -22,19 +22,19 @@ impl<'a> Form<'a> {
     }
 }
 
-/// Whether errors and denials are to be told as `application/problem+json`: it is named, and nothing that plain JSON matches
-/// is preferred to it.
+/// Whether the client accepts `application/problem+json` by name, and prefers no range that matches plain JSON to it.
 fn prefers_problem(headers: &HeaderMap) -> bool {
     let plain = ["application/json", "application/*", "*/*"];
     prefers(headers, "application/problem+json", plain)
 }
 
-/// Whether HTML is to be sent rather than plain text: it is named, and nothing that plain text matches is preferred to it.
+/// Whether the client accepts HTML by name, and prefers no range that matches plain text to it.
 pub(crate) fn prefers_html(headers: &HeaderMap) -> bool {
     prefers(headers, "text/html", ["text/plain", "text/*", "*/*"])
 }
 
-/// Whether this type is named, and the other, which these ranges match, the most specific first, is not preferred to it.
+/// Whether the type `named` is accepted by name and not less than the other type. `other` are the ranges that match the
+/// other type, the most specific first.
 fn prefers(headers: &HeaderMap, named: &str, other: [&str; 3]) -> bool {
     let quality = |range: &str| {
         let same = ranges(headers).filter(|(name, _)| name.eq_ignore_ascii_case(range));
@@ -47,7 +47,7 @@ fn prefers(headers: &HeaderMap, named: &str, other: [&str; 3]) -> bool {
     })
 }
 
-/// The media ranges of Accept with their quality in thousandths; what is malformed is left out.
+/// The media ranges of Accept with their quality in thousandths. Malformed ones are skipped.
 fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (&str, u16)> {
     let lines = headers
         .get_all(ACCEPT)
@@ -62,7 +62,7 @@ fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (&str, u16)> {
     })
 }
 
-/// `0.5` is 500, `1` is 1000: at most three decimals, and no more than 1.
+/// Parses a quality: `0.5` is 500, `1` is 1000. `None` for more than three decimals and for more than 1.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     if decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    fn is_asked_for(lines: &[&'static str]) -> bool {
+    fn problem_is_preferred(lines: &[&'static str]) -> bool {
         let lines = lines
             .iter()
             .map(|line| (ACCEPT, HeaderValue::from_static(line)));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_to_whoever_names_it_and_prefers_nothing_to_it() {
+    fn a_client_that_names_problems_and_prefers_nothing_gets_them() {
         for accept in [
             "application/problem+json",
             "Application/Problem+JSON",
@@ -103,12 +103,12 @@ mod tests {
             "application/json;q=0, application/problem+json;q=0.001",
             "application/json;q=2, application/problem+json;q=0.1",
         ] {
-            assert!(is_asked_for(&[accept]), "{accept}");
+            assert!(problem_is_preferred(&[accept]), "{accept}");
         }
     }
 
     #[test]
-    fn nobody_else_is_told_it() {
+    fn other_clients_get_no_problems() {
         for accept in [
             "",
             "*/*",
@@ -127,22 +127,25 @@ mod tests {
             "application/problem+json;q=",
             "application/problem+json;Q=0",
         ] {
-            assert!(!is_asked_for(&[accept]), "{accept}");
+            assert!(!problem_is_preferred(&[accept]), "{accept}");
         }
-        assert!(!is_asked_for(&[]));
+        assert!(!problem_is_preferred(&[]));
     }
 
     #[test]
-    fn lines_are_one_list() {
-        assert!(is_asked_for(&["text/html", "application/problem+json"]));
-        assert!(!is_asked_for(&[
+    fn several_accept_lines_are_one_list() {
+        assert!(problem_is_preferred(&[
+            "text/html",
+            "application/problem+json"
+        ]));
+        assert!(!problem_is_preferred(&[
             "application/problem+json;q=0.5",
             "application/json"
         ]));
     }
 
     #[test]
-    fn html_is_sent_to_whoever_names_it_and_prefers_nothing_to_it() {
+    fn a_client_that_names_html_and_prefers_nothing_gets_it() {
         let is_sent = |accept| {
             let accept = HeaderValue::from_static(accept);
             prefers_html(&HeaderMap::from_iter([(ACCEPT, accept)]))

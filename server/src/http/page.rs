@@ -1,4 +1,7 @@
-//! `GET /`: to those who ask for HTML, the page that shows both buckets at work; to others, what there is to ask. Pure.
+//! `GET /`: the page that shows both buckets at work, or, for clients that do not accept HTML, a list of the endpoints.
+//! Pure.
+//!
+//! The page itself is in `server/page`.
 
 use std::sync::Arc;
 
@@ -19,11 +22,11 @@ const HTML: &str = include_str!("../../page/index.html");
 const STYLE: &str = include_str!("../../page/page.css");
 const SCRIPT: &str = include_str!("../../page/page.js");
 
-/// The page is its own style, script and questions, its icon, and nothing else.
+/// The page may load its own style and script, request its own server, show its icon, and do nothing else.
 const SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                         base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What is sent for `/`: one copy for all.
+/// The two representations of `/`, shared by all responses.
 struct Texts {
     html: Bytes,
     plain: Bytes,
@@ -34,7 +37,7 @@ pub(crate) fn routes<S>(config: &Config, policy: Policy) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let texts = Arc::new(Texts::of(config, policy));
+    let texts = Arc::new(Texts::new(config, policy));
     let root = move |headers: HeaderMap| async move { texts.response(&headers) };
     Router::new()
         .route("/", get(root))
@@ -46,7 +49,7 @@ where
 }
 
 impl Texts {
-    fn of(config: &Config, policy: Policy) -> Self {
+    fn new(config: &Config, policy: Policy) -> Self {
         let (rate, burst) = (policy.rate(), policy.capacity().get());
         let html = HTML
             .replace("{rate}", &rate.to_string())
@@ -55,13 +58,13 @@ impl Texts {
             .replace("{shape}", &config.shaping.shape.to_string());
         let mut plain = format!(
             "GET /token     take a token: {rate}, {burst} at once, for each caller\n\
-             GET /leaky     the same through a leaky bucket, with the delay after which to act\n\
+             GET /leaky     the same with a leaky bucket, and the delay after which to proceed\n\
              GET /          in a browser: a page that shows both at work\n\
              GET /livez     whether the server runs\n\
              GET /readyz    whether Redis decides\n"
         );
         if config.operating.metrics_addr.is_empty() {
-            plain.push_str("GET /metrics   numbers for Prometheus\n");
+            plain.push_str("GET /metrics   metrics for Prometheus\n");
         }
         Self {
             html: html.into(),
@@ -80,7 +83,7 @@ impl Texts {
     }
 }
 
-/// A text, for the browser to take as what it is said to be and not to keep: the next version has another.
+/// A text of this media type. Browsers must not cache it, since the next version of the server has another.
 fn text(media_type: &'static str, content: impl IntoResponse + Clone) -> impl IntoResponse + Clone {
     let headers = [
         (CONTENT_TYPE, media_type),

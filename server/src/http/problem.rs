@@ -1,6 +1,6 @@
-//! Denials and errors as problem details (RFC 9457), for callers that ask for them. Pure.
+//! Problem details (RFC 9457): the form of denials and errors for clients that accept it. Pure.
 //!
-//! The types are those of draft-ietf-httpapi-ratelimit-headers-11.
+//! The types are those of draft-ietf-httpapi-ratelimit-headers-11. [`super::negotiate`] says who gets them.
 
 use axum::Json;
 use axum::http::header::CONTENT_TYPE;
@@ -10,18 +10,18 @@ use serde::Serialize;
 
 use super::body::Body;
 
-/// The kinds of problem there are.
+/// The type of a problem.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum ProblemType {
     /// A denial.
     QuotaExceeded,
-    /// Nobody could decide.
+    /// No decision was possible.
     TemporaryReducedCapacity,
-    /// What the status says, and no more.
-    Blank,
+    /// `about:blank`: the status says everything.
+    AboutBlank,
 }
 
-/// The body of a problem; a denial's has all that its plain body has too.
+/// The body of a problem. For a denial it also has all fields of the plain body.
 #[derive(Serialize)]
 pub(crate) struct Problem<'a> {
     r#type: &'static str,
@@ -36,18 +36,25 @@ pub(crate) struct Problem<'a> {
 }
 
 impl<'a> Problem<'a> {
-    /// What happened, in words, to a request for the path `instance`.
-    pub(crate) fn new(kind: Kind, status: StatusCode, detail: &'a str, instance: &'a str) -> Self {
-        let (r#type, title) = match kind {
-            Kind::QuotaExceeded => (
+    /// A problem of a request for the path `instance`. `detail` says what happened and what to do.
+    pub(crate) fn new(
+        problem_type: ProblemType,
+        status: StatusCode,
+        detail: &'a str,
+        instance: &'a str,
+    ) -> Self {
+        let (r#type, title) = match problem_type {
+            ProblemType::QuotaExceeded => (
                 "https://iana.org/assignments/http-problem-types#quota-exceeded",
                 "Request cannot be satisfied as assigned quota has been exceeded",
             ),
-            Kind::TemporaryReducedCapacity => (
+            ProblemType::TemporaryReducedCapacity => (
                 "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
                 "Request cannot be satisfied due to temporary server capacity constraints",
             ),
-            Kind::Blank => ("about:blank", status.canonical_reason().unwrap_or_default()),
+            ProblemType::AboutBlank => {
+                ("about:blank", status.canonical_reason().unwrap_or_default())
+            }
         };
         Self {
             r#type,
@@ -60,8 +67,8 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// As the denial by a policy.
-    pub(crate) fn of_denial(self, policy: &'a str, body: &'a Body) -> Self {
+    /// Adds the policy that denied the request, and the fields of the plain body.
+    pub(crate) fn with_denial(self, policy: &'a str, body: &'a Body) -> Self {
         Self {
             violated_policies: Some([policy]),
             body: Some(body),
@@ -69,7 +76,7 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// The response with these other headers.
+    /// The response, with these headers and the media type of problems.
     pub(crate) fn response(&self, status: StatusCode, mut headers: HeaderMap) -> Response {
         let media_type = HeaderValue::from_static("application/problem+json");
         headers.insert(CONTENT_TYPE, media_type);

@@ -1,4 +1,6 @@
-//! What programs that ask on behalf of others say in the query: `key`, `cost`, `rate` and `burst`. Pure.
+//! The query parameters `key`, `cost`, `rate` and `burst`, which `-trust-caller` accepts. Pure.
+//!
+//! This file parses and validates them. [`super::caller`] makes a request of them.
 
 use std::fmt;
 
@@ -7,100 +9,102 @@ use rl_bucket::{Capacity, Policy, Rate, Tokens};
 
 use crate::config::values;
 
-/// The most bytes of a key that a caller names: each bucket keeps its own in memory.
-const LONGEST_KEY: usize = 512;
+/// Maximum length of a key in bytes. Each bucket keeps its key in Redis's memory.
+const MAX_KEY_BYTES: usize = 512;
 
-/// What the query says. What it leaves out is as for any caller.
+/// The parameters of a query. `None` stands for one that the query does not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QueryParams {
-    /// Names the bucket, in the place of the caller's address.
+    /// Names the bucket, in place of the caller's address.
     pub(crate) key: Option<String>,
-    /// How many tokens are asked for.
+    /// The number of tokens to take.
     pub(crate) cost: Option<Tokens>,
     rate: Option<Rate>,
     burst: Option<Capacity>,
 }
 
-/// A query that is not asked. Nothing was spent.
+/// Why a query is refused. Nothing was spent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum BadQuery {
-    /// A parameter of ours, but this server takes none.
+pub(crate) enum QueryError {
+    /// A parameter that only a server with `-trust-caller` accepts.
     NotTrusted(String),
-    /// A parameter that there is not.
+    /// An unknown parameter.
     Unknown(String),
-    /// A parameter that is there twice: one of them may be somebody else's.
-    Repeated(String),
-    /// A parameter that is not what it is expected to be.
+    /// A parameter that occurs twice. A proxy that appends parameters may have added one, and a client the other.
+    Duplicate(String),
+    /// A parameter with a wrong value, and what is expected in its place.
     Malformed(String, &'static str),
 }
 
-impl fmt::Display for BadQuery {
+impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotTrusted(name) => write!(
                 f,
-                "{name} is not taken from callers: start rl-server with -trust-caller"
+                "{name} is not accepted from callers: start rl-server with -trust-caller"
             ),
-            Self::Unknown(name) => write!(f, "unknown parameter {name}"),
-            Self::Repeated(name) => write!(f, "{name} is there twice"),
+            Self::Unknown(name) => {
+                write!(f, "unknown parameter: {name}; use key, cost, rate or burst")
+            }
+            Self::Duplicate(name) => write!(f, "duplicate parameter: {name}"),
             Self::Malformed(name, expected) => write!(f, "{name}: {expected}"),
         }
     }
 }
 
 impl QueryParams {
-    /// Reads a query such as `key=user:42&cost=3&rate=600/m&burst=20`, of a caller that may ask for such things or may not.
+    /// Parses a query such as `key=user:42&cost=3&rate=600/m&burst=20`.
     ///
     /// # Errors
     ///
-    /// The first parameter that is unknown, repeated or malformed, or, if the caller is not trusted, the first at all.
-    pub(crate) fn parse(query: &str, is_trusted: bool) -> Result<Self, BadQuery> {
-        let mut question = Self::default();
+    /// The first parameter that is unknown, duplicate or malformed. If the caller is not trusted, the first parameter.
+    pub(crate) fn parse(query: &str, is_trusted: bool) -> Result<Self, QueryError> {
+        let mut params = Self::default();
         for parameter in query.split('&').filter(|text| !text.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            question.set(name, value, is_trusted)?;
+            params.set(name, value, is_trusted)?;
         }
-        Ok(question)
+        Ok(params)
     }
 
-    fn set(&mut self, name: &str, value: &str, is_trusted: bool) -> Result<(), BadQuery> {
+    fn set(&mut self, name: &str, value: &str, is_trusted: bool) -> Result<(), QueryError> {
         let is_known = ["key", "cost", "rate", "burst"].contains(&name);
         match name {
-            _ if is_known && !is_trusted => Err(BadQuery::NotTrusted(name.to_owned())),
+            _ if is_known && !is_trusted => Err(QueryError::NotTrusted(name.to_owned())),
             "key" => once(&mut self.key, name, value, key),
             "cost" => once(&mut self.cost, name, value, cost),
             "rate" => once(&mut self.rate, name, value, values::rate),
             "burst" => once(&mut self.burst, name, value, values::burst),
-            _ => Err(BadQuery::Unknown(name.to_owned())),
+            _ => Err(QueryError::Unknown(name.to_owned())),
         }
     }
 
-    /// The policy of the bucket: what is asked for of it, and the rest from the server's own.
-    pub(crate) fn policy(&self, own: Policy) -> Policy {
-        let rate = self.rate.unwrap_or(own.rate());
-        let burst = self.burst.unwrap_or(own.capacity());
+    /// The policy of the bucket: `rate` and `burst` where the query has them, and otherwise those of the `server`.
+    pub(crate) fn policy(&self, server: Policy) -> Policy {
+        let rate = self.rate.unwrap_or(server.rate());
+        let burst = self.burst.unwrap_or(server.capacity());
         Policy::new(rate, burst)
     }
 }
 
-/// Sets a field that is not yet set, to what `read` makes of the value.
+/// Decodes and parses a value into a field that must not be set yet.
 fn once<T>(
     field: &mut Option<T>,
     name: &str,
     value: &str,
-    read: impl FnOnce(&str) -> Result<T, &'static str>,
-) -> Result<(), BadQuery> {
+    parse: impl FnOnce(&str) -> Result<T, &'static str>,
+) -> Result<(), QueryError> {
     if field.is_some() {
-        return Err(BadQuery::Repeated(name.to_owned()));
+        return Err(QueryError::Duplicate(name.to_owned()));
     }
-    let value = decoded(value).and_then(|value| read(&value));
-    *field = Some(value.map_err(|expected| BadQuery::Malformed(name.to_owned(), expected))?);
+    let value = decoded(value).and_then(|value| parse(&value));
+    *field = Some(value.map_err(|expected| QueryError::Malformed(name.to_owned(), expected))?);
     Ok(())
 }
 
 fn key(text: &str) -> Result<String, &'static str> {
     match text.len() {
-        1..=LONGEST_KEY => Ok(text.to_owned()),
+        1..=MAX_KEY_BYTES => Ok(text.to_owned()),
         _ => Err("expected 1 to 512 bytes"),
     }
 }
@@ -109,7 +113,7 @@ fn cost(text: &str) -> Result<Tokens, &'static str> {
     Tokens::parse(text.as_bytes()).ok_or("expected a whole number from 0 to 281474976710655")
 }
 
-/// The text that a value stands for, as forms encode it: `+` is a space, and `%` is followed by the two digits of a byte.
+/// Decodes a value as HTML forms encode it: `+` is a space, `%` and two hexadecimal digits are a byte.
 fn decoded(value: &str) -> Result<String, &'static str> {
     let is_byte = |after: &str| after.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
     let value = value.replace('+', " ");
@@ -140,27 +144,27 @@ mod tests {
     }
 
     #[test]
-    fn each_parameter_is_read_and_the_rest_is_the_server_s() {
-        let own = policy("10", 20);
-        let question = QueryParams::parse("key=user:42&cost=3&rate=5/30s&burst=7", true).unwrap();
-        assert_eq!(question.key.as_deref(), Some("user:42"));
-        assert_eq!(question.cost, Tokens::new(3));
-        assert_eq!(question.policy(own), policy("5/30s", 7));
-        let question = QueryParams::parse("burst=7", true).unwrap();
-        assert_eq!(question.policy(own), policy("10", 7));
-        let question = QueryParams::parse("rate=600%2Fm", true).unwrap();
-        assert_eq!(question.policy(own), policy("600/m", 20));
+    fn missing_parameters_default_to_the_server_s_policy() {
+        let server = policy("10", 20);
+        let params = QueryParams::parse("key=user:42&cost=3&rate=5/30s&burst=7", true).unwrap();
+        assert_eq!(params.key.as_deref(), Some("user:42"));
+        assert_eq!(params.cost, Tokens::new(3));
+        assert_eq!(params.policy(server), policy("5/30s", 7));
+        let params = QueryParams::parse("burst=7", true).unwrap();
+        assert_eq!(params.policy(server), policy("10", 7));
+        let params = QueryParams::parse("rate=600%2Fm", true).unwrap();
+        assert_eq!(params.policy(server), policy("600/m", 20));
         for nothing in ["", "&", "&&"] {
             assert_eq!(
                 QueryParams::parse(nothing, false),
                 Ok(QueryParams::default())
             );
         }
-        assert_eq!(QueryParams::default().policy(own), own);
+        assert_eq!(QueryParams::default().policy(server), server);
     }
 
     #[test]
-    fn whoever_is_not_trusted_is_told_how_to_be() {
+    fn an_untrusted_caller_s_parameters_are_refused() {
         for query in [
             "key=a",
             "cost=1",
@@ -171,29 +175,41 @@ mod tests {
         ] {
             let error = QueryParams::parse(query, false).unwrap_err().to_string();
             assert!(
-                error.ends_with("is not taken from callers: start rl-server with -trust-caller"),
+                error.ends_with("is not accepted from callers: start rl-server with -trust-caller"),
                 "{error}"
             );
         }
         assert_eq!(
             QueryParams::parse("a=1", false),
-            Err(BadQuery::Unknown("a".to_owned()))
+            Err(QueryError::Unknown("a".to_owned()))
         );
     }
 
     #[test]
-    fn the_unknown_the_repeated_and_the_malformed_are_refused_with_the_reason() {
+    fn unknown_duplicate_and_malformed_parameters_are_refused() {
         let (tokens, at_least_1) = (
             "a whole number from 0 to 281474976710655",
             "a whole number from 1 to 281474976710655",
         );
         for (query, expected) in [
-            ("keys=a", "unknown parameter keys".to_owned()),
-            ("Key=a", "unknown parameter Key".to_owned()),
-            ("%6bey=a", "unknown parameter %6bey".to_owned()),
-            ("=a", "unknown parameter ".to_owned()),
-            ("key=a&cost=1&key=a", "key is there twice".to_owned()),
-            ("cost=1&cost=0", "cost is there twice".to_owned()),
+            (
+                "keys=a",
+                "unknown parameter: keys; use key, cost, rate or burst".to_owned(),
+            ),
+            (
+                "Key=a",
+                "unknown parameter: Key; use key, cost, rate or burst".to_owned(),
+            ),
+            (
+                "%6bey=a",
+                "unknown parameter: %6bey; use key, cost, rate or burst".to_owned(),
+            ),
+            (
+                "=a",
+                "unknown parameter: ; use key, cost, rate or burst".to_owned(),
+            ),
+            ("key=a&cost=1&key=a", "duplicate parameter: key".to_owned()),
+            ("cost=1&cost=0", "duplicate parameter: cost".to_owned()),
             ("key=", "key: expected 1 to 512 bytes".to_owned()),
             ("key", "key: expected 1 to 512 bytes".to_owned()),
             ("cost=", format!("cost: expected {tokens}")),
@@ -248,12 +264,12 @@ mod tests {
         }
 
         #[test]
-        fn no_query_makes_a_question_of_more_than_was_asked(query in "[a-z=&%+0-9/]{0,40}") {
-            if let Ok(question) = QueryParams::parse(&query, true) {
-                prop_assert_eq!(question.key.is_some(), query.contains("key="));
+        fn only_a_query_with_a_key_sets_one(query in "[a-z=&%+0-9/]{0,40}") {
+            if let Ok(params) = QueryParams::parse(&query, true) {
+                prop_assert_eq!(params.key.is_some(), query.contains("key="));
             }
-            if let Ok(question) = QueryParams::parse(&query, false) {
-                prop_assert_eq!(question, QueryParams::default());
+            if let Ok(params) = QueryParams::parse(&query, false) {
+                prop_assert_eq!(params, QueryParams::default());
             }
         }
     }

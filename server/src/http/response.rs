@@ -1,4 +1,6 @@
-//! A decision as a response. Pure.
+//! The response to a request that was decided: status, headers and body. Pure.
+//!
+//! [`super::error`] makes the response to a request that was not decided.
 
 use std::net::IpAddr;
 
@@ -9,39 +11,38 @@ use axum::response::{IntoResponse, Response};
 use rl_bucket::Decision;
 
 use super::body::Body;
-use super::caller;
 use super::headers;
-use super::negotiate::Form;
-use super::problem::{Kind, Problem};
+use super::negotiate::ResponseFormat;
+use super::problem::{Problem, ProblemType};
 use crate::config::AnswerFlags;
 use crate::limit::{Answer, LimitRequest};
 
-/// The response to a request of the caller at `ip` that has its answer.
-pub(crate) fn answered(
-    form: Form<'_>,
+/// The response to the caller at `ip`: 200, or for a denial the status of `-deny-status`.
+pub(crate) fn from_answer(
+    format: ResponseFormat<'_>,
     ip: IpAddr,
-    asked: &LimitRequest,
+    request: &LimitRequest,
     answer: &Answer,
     flags: &AnswerFlags,
 ) -> Response {
-    let name = caller::name(asked.algorithm);
+    let name = request.algorithm.name();
     let mut headers = HeaderMap::new();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(decision) = answer.decision() {
         headers::add(
             &mut headers,
             name,
-            asked.policy,
+            request.policy,
             decision,
             flags.x_ratelimit,
         );
     }
-    let body = Body::of(asked.algorithm, ip, answer);
+    let body = Body::new(request.algorithm, ip, answer);
     match answer.decision() {
-        Some(denial) if !body.allowed && form.is_problem => {
+        Some(denial) if !body.allowed && format.is_problem => {
             let (status, detail) = (flags.deny_status, advice(denial));
-            Problem::new(Kind::QuotaExceeded, status, &detail, form.path)
-                .of_denial(name, &body)
+            Problem::new(ProblemType::QuotaExceeded, status, &detail, format.path)
+                .with_denial(name, &body)
                 .response(status, headers)
         }
         Some(_) if !body.allowed => (flags.deny_status, headers, Json(body)).into_response(),
@@ -49,12 +50,12 @@ pub(crate) fn answered(
     }
 }
 
-/// What a denied caller can do, with the number of its Retry-After.
+/// What a denied caller can do, with the same seconds as its Retry-After.
 fn advice(denial: &Decision) -> String {
     match headers::retry_after_s(denial) {
         Some(wait_s) => format!("Try again in {wait_s} s"),
         None => format!(
-            "No wait helps: the cost is above the limit of {}",
+            "Never allowed: the cost is above the limit of {}",
             denial.limit
         ),
     }
@@ -69,9 +70,9 @@ mod tests {
 
     use super::*;
 
-    /// The status, the RateLimit field and the body of this answer.
-    async fn told(answer: Answer) -> (u16, Option<HeaderValue>, String) {
-        let asked = LimitRequest {
+    /// The status, the RateLimit field and the body of the response to this answer.
+    async fn parts(answer: Answer) -> (u16, Option<HeaderValue>, String) {
+        let request = LimitRequest {
             algorithm: Algorithm::Token,
             key: String::new(),
             policy: Policy::new(Rate::parse(b"10").unwrap(), Capacity::new(1).unwrap()),
@@ -83,19 +84,19 @@ mod tests {
             cors_origins: "".parse().unwrap(),
             page: false,
         };
-        let form = Form {
+        let format = ResponseFormat {
             path: "/token",
             is_problem: false,
         };
         let ip = Ipv4Addr::LOCALHOST.into();
-        let response = answered(form, ip, &asked, &answer, &flags);
-        let (told, body) = response.into_parts();
+        let response = from_answer(format, ip, &request, &answer, &flags);
+        let (head, body) = response.into_parts();
         let body = to_bytes(body, 1000).await.unwrap().to_vec();
-        let field = told.headers.get("ratelimit").cloned();
-        let has_older_form = told.headers.contains_key("x-ratelimit-limit");
+        let field = head.headers.get("ratelimit").cloned();
+        let has_older_form = head.headers.contains_key("x-ratelimit-limit");
         assert_eq!(has_older_form, field.is_some());
         (
-            told.status.as_u16(),
+            head.status.as_u16(),
             field,
             String::from_utf8(body).unwrap(),
         )
@@ -113,17 +114,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_counted_has_no_numbers_and_says_that_it_is_degraded() {
-        let (status, field, body) = told(Answer::Degraded(None)).await;
+    async fn degraded_allow_has_no_numbers() {
+        let (status, field, body) = parts(Answer::Degraded(None)).await;
         let expected =
             r#"{"allowed":true,"ip":"127.0.0.1","message":"Request allowed","degraded":true}"#;
         assert_eq!((status, field, body.as_str()), (200, None, expected));
     }
 
     #[tokio::test]
-    async fn what_was_decided_without_redis_has_numbers_and_says_that_it_is_degraded() {
-        let (status, field, body) = told(Answer::Degraded(Some(denial()))).await;
-        let (_, same_field, undegraded) = told(Answer::Decided(denial())).await;
+    async fn a_local_decision_has_numbers_and_is_degraded() {
+        let (status, field, body) = parts(Answer::Degraded(Some(denial()))).await;
+        let (_, same_field, undegraded) = parts(Answer::Decided(denial())).await;
         assert_eq!((status, field.clone()), (403, same_field));
         assert!(field.is_some());
         assert_eq!(body, undegraded.replace('}', r#","degraded":true}"#));

@@ -1,12 +1,15 @@
-//! The two routes.
+//! The routes `/token` and `/leaky`, and the router of everything that callers may request.
+//!
+//! [`router`] builds it. [`limit`] is the handler of both routes, in named steps: read the request, ask the limiter,
+//! wait if the answer is shaped, build the response. The steps themselves live in the other files of this folder, and
+//! what a decision is lives in [`crate::limiter`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
 use rl_bucket::{Algorithm, Policy};
@@ -14,7 +17,7 @@ use tracing::debug;
 
 use super::caller::Callers;
 use super::error::HttpError;
-use super::negotiate::Form;
+use super::negotiate::ResponseFormat;
 use super::shaping::Shaping;
 use super::{cors, fallback, page, response, screening};
 use crate::config::{AnswerFlags, Config};
@@ -23,18 +26,21 @@ use crate::limiter::Limiter;
 use crate::metrics::{Metrics, Outcome};
 use crate::shutdown::Shutdown;
 
-/// What the routes share.
-struct Shared {
+/// What all requests to the two routes share.
+struct AppState {
     limiter: Limiter,
     callers: Callers,
     answers: AnswerFlags,
     metrics: Arc<Metrics>,
+    /// `None` without `-shape`: then no answer waits.
     shaping: Option<Shaping>,
-    /// Whether requests of pages of other origins are refused: they could choose the bucket.
-    checks_site: bool,
+    /// With `-trust-caller` the query chooses the bucket, so requests that a page of another origin sent are rejected.
+    rejects_other_origins: bool,
 }
 
-/// `/token` and `/leaky`, limited by `limiter` with this policy, and the page at `/`. HEAD asks as GET does, and spends a token.
+/// `/token`, `/leaky`, the page at `/`, and 404 for every other path.
+///
+/// HEAD is handled like GET, so it spends a token too.
 pub fn router(
     config: &Config,
     policy: Policy,
@@ -42,6 +48,14 @@ pub fn router(
     metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) -> Router {
+    let state = Arc::new(AppState {
+        limiter,
+        callers: Callers::new(&config.caller, policy),
+        answers: config.answers.clone(),
+        metrics: metrics.clone(),
+        shaping: Shaping::new(&config.shaping, metrics.clone(), shutdown.clone()),
+        rejects_other_origins: config.caller.trust_caller,
+    });
     let page = match config.answers.page {
         true => page::routes(config, policy),
         false => Router::new(),
@@ -51,21 +65,14 @@ pub fn router(
         .route(path(Algorithm::Leaky), get(leaky))
         .fallback(fallback::unknown_path)
         .method_not_allowed_fallback(fallback::unknown_method)
-        .with_state(Arc::new(Shared {
-            limiter,
-            callers: Callers::new(&config.caller, policy),
-            answers: config.answers.clone(),
-            metrics: metrics.clone(),
-            shaping: Shaping::new(&config.shaping, metrics.clone(), shutdown.clone()),
-            checks_site: config.caller.trust_caller,
-        }));
+        .with_state(state);
     match cors::layer(&config.answers.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     }
 }
 
-/// Where an algorithm is asked.
+/// The path of an algorithm. It is constant, so that the handler need not keep the path of the request.
 fn path(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Token => "/token",
@@ -74,72 +81,84 @@ fn path(algorithm: Algorithm) -> &'static str {
 }
 
 fn token(
-    State(shared): State<Arc<Shared>>,
-    peer: ConnectInfo<SocketAddr>,
+    State(state): State<Arc<AppState>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> impl Future<Output = Response> {
-    limit(shared, Algorithm::Token, peer.0, request)
+    limit(state, Algorithm::Token, peer.ip(), request)
 }
 
 fn leaky(
-    State(shared): State<Arc<Shared>>,
-    peer: ConnectInfo<SocketAddr>,
+    State(state): State<Arc<AppState>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> impl Future<Output = Response> {
-    limit(shared, Algorithm::Leaky, peer.0, request)
+    limit(state, Algorithm::Leaky, peer.ip(), request)
 }
 
-impl Shared {
-    fn check_site(&self, headers: &HeaderMap) -> Result<(), HttpError> {
-        if self.checks_site {
-            screening::check_site(headers, &self.answers.cors_origins)?;
-        }
-        Ok(())
-    }
-}
-
-/// Reads of the request what it needs before it waits: each request allocates what waits, and would hold itself in it.
+/// Handles a request to one of the two routes.
+///
+/// This is a function that returns a future, and not an `async fn`, for memory: it reads everything it needs from the
+/// request before the first await, so that a request that waits for Redis does not keep its headers alive.
 fn limit(
-    shared: Arc<Shared>,
+    state: Arc<AppState>,
     algorithm: Algorithm,
-    peer: SocketAddr,
+    peer: IpAddr,
     request: Request,
 ) -> impl Future<Output = Response> {
-    let (request, _body) = request.into_parts();
-    let form = Form::of(path(algorithm), &request.headers);
-    let address = shared.callers.address(peer.ip(), &request.headers);
-    let query = request.uri.query();
-    let asked = shared.check_site(&request.headers).and_then(|()| {
-        let asked = shared.callers.asked(algorithm, address, query);
-        asked.map_err(HttpError::from)
-    });
+    let format = ResponseFormat::from_headers(path(algorithm), request.headers());
+    let address = state.callers.address(peer, request.headers());
+    let limit_request = state.read(algorithm, address, &request);
+    drop(request);
     async move {
-        let answered = async {
-            let asked = asked?;
-            let answer = answer(&shared, &asked).await?;
-            Ok(response::answered(
-                form,
+        let decided = async {
+            let limit_request = limit_request?;
+            let answer = state.answer(&limit_request).await?;
+            let flags = &state.answers;
+            Ok(response::from_answer(
+                format,
                 address,
-                &asked,
+                &limit_request,
                 &answer,
-                &shared.answers,
+                flags,
             ))
         };
-        answered
-            .await
-            .unwrap_or_else(|fault: HttpError| fault.response(form))
+        let response: Result<Response, HttpError> = decided.await;
+        response.unwrap_or_else(|error| error.response(format))
     }
 }
 
-async fn answer(shared: &Shared, asked: &LimitRequest) -> Result<Answer, HttpError> {
-    let answer = shared.limiter.decide(asked).await;
-    let outcome = Outcome::new(&answer);
-    shared.metrics.count_decision(asked.algorithm, outcome);
-    debug!(key = asked.key, ?outcome);
-    let answer = answer?;
-    if let (Some(shaping), Some(decision)) = (&shared.shaping, answer.decision()) {
-        let delay = Duration::from_millis(decision.delay_ms);
-        shaping.wait(delay).await?;
+impl AppState {
+    /// What the caller at `address` requests. Nothing is spent yet.
+    fn read(
+        &self,
+        algorithm: Algorithm,
+        address: IpAddr,
+        request: &Request,
+    ) -> Result<LimitRequest, HttpError> {
+        if self.rejects_other_origins {
+            screening::check_site(request.headers(), &self.answers.cors_origins)?;
+        }
+        let query = request.uri().query();
+        Ok(self.callers.limit_request(algorithm, address, query)?)
     }
-    Ok(answer)
+
+    /// The decision on a request, after the wait that shaping adds to it.
+    async fn answer(&self, request: &LimitRequest) -> Result<Answer, HttpError> {
+        let answer = self.decide(request).await?;
+        if let (Some(shaping), Some(decision)) = (&self.shaping, answer.decision()) {
+            let delay = Duration::from_millis(decision.delay_ms);
+            shaping.wait(delay).await?;
+        }
+        Ok(answer)
+    }
+
+    /// The decision of the limiter, counted and logged.
+    async fn decide(&self, request: &LimitRequest) -> Result<Answer, HttpError> {
+        let answer = self.limiter.decide(request).await;
+        let outcome = Outcome::new(&answer);
+        self.metrics.count_decision(request.algorithm, outcome);
+        debug!(key = request.key, ?outcome);
+        Ok(answer?)
+    }
 }

@@ -1,4 +1,4 @@
-//! Requests that are refused for what they say about their origin and target, before anything is decided. Pure.
+//! Requests that are rejected before anything is decided: an invalid Host header, or a page of another origin. Pure.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -12,22 +12,22 @@ use crate::config::Origins;
 const ORIGIN: HeaderName = axum::http::header::ORIGIN;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rejected {
-    /// HTTP/1.1 without Host, or HTTP/2 without Host and `:authority`.
+pub(crate) enum Rejection {
+    /// HTTP/1.1 without a Host header, or HTTP/2 without both Host and `:authority`.
     NoHost,
-    /// Several Host lines.
+    /// More than one Host header.
     SeveralHosts,
-    /// A Host that is no `host[:port]`.
+    /// A Host header or `:authority` that is not `host[:port]`.
     BadHost,
-    /// A Host that differs from HTTP/2's `:authority`.
+    /// A Host header that differs from HTTP/2's `:authority`.
     OtherHost,
-    /// Sent by a page of another origin, in a browser.
+    /// A page of another origin sent it, in a browser.
     CrossSite,
 }
 
-impl Rejected {
+impl Rejection {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::CrossSite => StatusCode::FORBIDDEN,
@@ -38,7 +38,7 @@ impl Rejected {
     }
 }
 
-impl fmt::Display for Rejected {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoHost => "no Host header: send one",
@@ -53,22 +53,22 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// Checks Host as RFC 9112 (3.2) and RFC 9113 (8.3.1) require. HTTP/1.0 may leave it out.
+/// Checks the Host header as RFC 9112 (3.2) and RFC 9113 (8.3.1) require. HTTP/1.0 may omit it.
 ///
 /// # Errors
 ///
 /// If it is missing, repeated or invalid, or differs from `:authority`.
-pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), Rejected> {
+pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), Rejection> {
     let is_http2 = request.version() == Version::HTTP_2;
     let authority = request.uri().authority().filter(|_| is_http2);
     if authority.is_some_and(|authority| !is_host(authority.as_str().as_bytes())) {
-        return Err(Rejected::BadHost);
+        return Err(Rejection::BadHost);
     }
     let mut hosts = request.headers().get_all(HOST).iter();
     let Some(host) = hosts.next() else {
         let is_needed = request.version() != Version::HTTP_10 && authority.is_none();
         return match is_needed {
-            true => Err(Rejected::NoHost),
+            true => Err(Rejection::NoHost),
             false => Ok(()),
         };
     };
@@ -77,17 +77,18 @@ pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), Rejected> {
         !authority.eq_ignore_ascii_case(host.as_bytes())
     };
     if hosts.next().is_some() {
-        Err(Rejected::SeveralHosts)
+        Err(Rejection::SeveralHosts)
     } else if !is_host(host.as_bytes()) {
-        Err(Rejected::BadHost)
+        Err(Rejection::BadHost)
     } else if authority.is_some_and(differs) {
-        Err(Rejected::OtherHost)
+        Err(Rejection::OtherHost)
     } else {
         Ok(())
     }
 }
 
-/// Whether this is `uri-host [ ":" port ]` of RFC 3986. It may be empty: so it is for a target without an authority.
+/// Whether this is `uri-host [ ":" port ]` of RFC 3986. An empty host is valid: clients send it for a target without an
+/// authority.
 fn is_host(text: &[u8]) -> bool {
     let is_port = |text: &[u8]| match text {
         [] => true,
@@ -101,13 +102,13 @@ fn is_host(text: &[u8]) -> bool {
             address.parse::<Ipv6Addr>().is_ok() && is_port(&literal[end + 1..])
         });
     }
-    let is_of_name = |byte: &u8| IS_OF_NAME[usize::from(*byte)];
-    let name = text.iter().take_while(|byte| is_of_name(byte)).count();
+    let is_name_byte = |byte: &u8| IS_NAME_BYTE[usize::from(*byte)];
+    let name = text.iter().take_while(|byte| is_name_byte(byte)).count();
     is_port(&text[name..])
 }
 
-/// The bytes that a name or an IPv4 address may have. A table, since each request is checked.
-const IS_OF_NAME: [bool; 256] = {
+/// The bytes that a name or an IPv4 address may contain. A table, because every request is checked.
+const IS_NAME_BYTE: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0_u8;
     while byte < 128 {
@@ -123,22 +124,22 @@ const IS_OF_NAME: [bool; 256] = {
     table
 };
 
-/// Checks that no page of another origin sent the request, unless the origin is one of `allowed`.
+/// Checks that no page of another origin sent the request, unless its origin is one of `allowed`.
 ///
-/// Browsers say in Sec-Fetch-Site where a request comes from, if its target is HTTPS or this machine. `same-site` is refused
-/// too: all ports of localhost are one site.
+/// Browsers send Sec-Fetch-Site over HTTPS and to their own machine. `same-site` is rejected too, because all ports of
+/// localhost are one site.
 ///
 /// # Errors
 ///
-/// If one did.
-pub(crate) fn check_site(headers: &HeaderMap, allowed: &Origins) -> Result<(), Rejected> {
+/// [`Rejection::CrossSite`] if such a page sent it.
+pub(crate) fn check_site(headers: &HeaderMap, allowed: &Origins) -> Result<(), Rejection> {
     let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
     if sites.all(|site| site == "same-origin" || site == "none") {
         return Ok(());
     }
     match headers.get(ORIGIN) {
         Some(origin) if allowed.contains(origin) => Ok(()),
-        _ => Err(Rejected::CrossSite),
+        _ => Err(Rejection::CrossSite),
     }
 }
 
@@ -146,7 +147,7 @@ pub(crate) fn check_site(headers: &HeaderMap, allowed: &Origins) -> Result<(), R
 mod tests {
     use super::*;
 
-    fn checked(version: Version, target: &str, hosts: &[&'static str]) -> Result<(), Rejected> {
+    fn checked(version: Version, target: &str, hosts: &[&'static str]) -> Result<(), Rejection> {
         let mut request = Request::builder().version(version).uri(target);
         for host in hosts {
             request = request.header(HOST, *host);
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn http_1_1_needs_one_host_and_http_1_0_at_most_one() {
-        use Rejected::{NoHost, SeveralHosts};
+        use Rejection::{NoHost, SeveralHosts};
         for (version, hosts, expected) in [
             (Version::HTTP_11, &[][..], Err(NoHost)),
             (Version::HTTP_11, &["a"], Ok(())),
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_host_of_http_2_is_its_authority() {
-        use Rejected::{BadHost, OtherHost, SeveralHosts};
+        use Rejection::{BadHost, OtherHost, SeveralHosts};
         for (target, hosts, expected) in [
             ("http://a:80/", &[][..], Ok(())),
             ("http://a:80/", &["A:80"], Ok(())),
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_a_name_or_an_address_with_a_port_or_without() {
+    fn a_host_is_a_name_or_an_address_with_an_optional_port() {
         for host in [
             "",
             "a",
@@ -219,7 +220,7 @@ mod tests {
         }
     }
 
-    fn site(lines: &[(HeaderName, &'static str)], origins: &str) -> Result<(), Rejected> {
+    fn site(lines: &[(HeaderName, &'static str)], origins: &str) -> Result<(), Rejection> {
         let lines = lines
             .iter()
             .map(|(name, value)| (name.clone(), value.parse().unwrap()));
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn only_pages_of_the_same_or_an_allowed_origin_may_ask() {
+    fn only_pages_of_the_same_or_an_allowed_origin_pass() {
         for own in ["same-origin", "none"] {
             assert_eq!(site(&[(SEC_FETCH_SITE, own)], ""), Ok(()));
         }
@@ -236,9 +237,9 @@ mod tests {
         for other in ["cross-site", "same-site", "", "Same-Origin"] {
             let fetched = (SEC_FETCH_SITE, other);
             let both = [fetched.clone(), origin.clone()];
-            assert_eq!(site(&[fetched], "*"), Err(Rejected::CrossSite), "{other}");
-            assert_eq!(site(&both, ""), Err(Rejected::CrossSite));
-            assert_eq!(site(&both, "https://b.example"), Err(Rejected::CrossSite));
+            assert_eq!(site(&[fetched], "*"), Err(Rejection::CrossSite), "{other}");
+            assert_eq!(site(&both, ""), Err(Rejection::CrossSite));
+            assert_eq!(site(&both, "https://b.example"), Err(Rejection::CrossSite));
             assert_eq!(site(&both, "https://b.example,https://app.example"), Ok(()));
             assert_eq!(site(&both, "*"), Ok(()));
         }
@@ -246,6 +247,6 @@ mod tests {
             (SEC_FETCH_SITE, "same-origin"),
             (SEC_FETCH_SITE, "cross-site"),
         ];
-        assert_eq!(site(&both, ""), Err(Rejected::CrossSite));
+        assert_eq!(site(&both, ""), Err(Rejection::CrossSite));
     }
 }

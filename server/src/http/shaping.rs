@@ -1,4 +1,6 @@
-//! Answers that wait for their turn, so that what they let pass leaves at the rate.
+//! `-shape`: an allowed request waits here for its delay before it is answered, so that answers leave at the rate.
+//!
+//! The delay is part of the decision. This file only waits, and bounds how many requests wait.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,53 +14,57 @@ use crate::config::ShapingFlags;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
-/// Why an allowed request does not wait for its turn. Its tokens stay taken: those after it have been told theirs.
+/// Why an allowed request does not wait. Its tokens stay spent, since later callers already have their delays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShapeError {
-    /// As many wait as may.
+    /// The maximum number of requests wait.
     QueueFull,
-    /// Its turn comes after the server's end.
+    /// Its delay ends after the server has stopped.
     Stopping,
 }
 
 impl fmt::Display for ShapeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::QueueFull => "too many requests wait for their turn",
-            Self::Stopping => "the server stops before the turn of this request",
+            Self::QueueFull => "too many requests wait for their delay; try again later",
+            Self::Stopping => "the server stops before the delay of this request is over",
         })
     }
 }
 
-/// The places of those who wait.
+/// Limits how many requests wait.
 pub(crate) struct Shaping {
-    places: Semaphore,
+    permits: Semaphore,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
 }
 
 impl Shaping {
-    /// `None` if answers are not to wait.
+    /// `None` without `-shape`.
     pub(crate) fn new(
         flags: &ShapingFlags,
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Option<Self> {
         flags.shape.then(|| Self {
-            places: Semaphore::new(flags.shape_waiting.min(Semaphore::MAX_PERMITS)),
+            permits: Semaphore::new(flags.shape_waiting.min(Semaphore::MAX_PERMITS)),
             metrics,
             shutdown,
         })
     }
 
-    /// Waits for a turn that comes after `delay`. Whoever stops waiting, because its client hangs up, frees its place.
+    /// Waits until `delay` is over. A request whose client disconnects stops waiting and frees its permit.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError`], at once, if the request cannot wait.
     pub(crate) async fn wait(&self, delay: Duration) -> Result<(), ShapeError> {
         if delay.is_zero() {
             return Ok(());
         }
-        let turn = Instant::now() + delay;
-        let waited = match self.places.try_acquire() {
-            Ok(_place) => self.wait_until(turn).await,
+        let due = Instant::now() + delay;
+        let waited = match self.permits.try_acquire() {
+            Ok(_permit) => self.wait_until(due).await,
             Err(_) => Err(ShapeError::QueueFull),
         };
         if waited.is_err() {
@@ -67,31 +73,31 @@ impl Shaping {
         waited
     }
 
-    async fn wait_until(&self, turn: Instant) -> Result<(), ShapeError> {
-        let _counted = Counted::new(&self.metrics.shaping.waiting);
+    async fn wait_until(&self, due: Instant) -> Result<(), ShapeError> {
+        let _guard = WaitingGuard::new(&self.metrics.shaping.waiting);
         let mut shutdown = self.shutdown.clone();
         tokio::select! {
-            () = sleep_until(turn) => return Ok(()),
-            end = shutdown.stop_deadline() => if turn > end {
+            () = sleep_until(due) => return Ok(()),
+            deadline = shutdown.stop_deadline() => if due > deadline {
                 return Err(ShapeError::Stopping);
             }
         }
-        sleep_until(turn).await;
+        sleep_until(due).await;
         Ok(())
     }
 }
 
-/// One of those who wait now.
-struct Counted<'a>(&'a Gauge);
+/// Counts one waiting request for as long as it lives.
+struct WaitingGuard<'a>(&'a Gauge);
 
-impl<'a> Counted<'a> {
+impl<'a> WaitingGuard<'a> {
     fn new(waiting: &'a Gauge) -> Self {
         waiting.inc();
         Self(waiting)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for WaitingGuard<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }
