@@ -37,8 +37,8 @@ impl LimitRequest {
         }
     }
 
-    /// A probe with a random capacity. Every reply repeats the capacity of its call, so the reply to this probe fits no
-    /// other call, and no other reply fits this probe.
+    /// A probe with a random capacity. Every reply repeats the capacity of its call, so the reply to this probe fits
+    /// no other call, and no other reply fits this probe.
     pub(crate) fn unique_probe() -> Self {
         let random = RandomState::new().hash_one(());
         let capacity = MIN_UNIQUE_CAPACITY | (random % MIN_UNIQUE_CAPACITY);

@@ -2,7 +2,8 @@
 //!
 //! - [`client`] encodes calls and decodes replies; it and [`crate::redis_address`] alone use the `redis` crate.
 //! - [`link`] keeps one server connected, at the address that [`endpoint`] resolves. [`breaker`] holds its states.
-//! - [`live_connection`] makes the calls: [`admission`] bounds them, and [`traffic`] tells a silent Redis from a long queue.
+//! - [`live_connection`] makes the calls: [`admission`] bounds them, and [`traffic`] tells a silent Redis from a long
+//!   queue.
 //! - [`cluster`] has a link to each primary and finds the right one by [`slots`].
 //! - [`io_thread`] runs all of these.
 //! - [`local`] buckets and the [`deny_cache`] need no Redis. Both use a bounded [`table`].
@@ -100,8 +101,8 @@ impl Limiter {
 
     /// Decides one request, within the deadline.
     ///
-    /// A call that times out may still reach Redis and take its tokens. It is not sent again, so a time-out can only admit
-    /// less.
+    /// A call that times out may still reach Redis and take its tokens. It is not sent again, so a time-out can only
+    /// admit less.
     ///
     /// # Errors
     ///
@@ -140,7 +141,8 @@ impl Limiter {
         let probe = LimitRequest::probe(policy);
         let decision = self.0.redis.decide(&probe, deadline).await;
         match decision.map_err(Unavailable::from) {
-            // An overloaded Redis does decide. If the load balancer took this server away, the others would get more load.
+            // An overloaded Redis does decide. If the load balancer took this server away, the others would get more
+            // load.
             Ok(_) | Err(Unavailable::Overloaded(_)) => Ok(()),
             Err(reason) => Err(reason),
         }
@@ -148,8 +150,8 @@ impl Limiter {
 }
 
 impl Inner {
-    /// Answers a request that Redis did not decide. Overload is always an error: Redis is there, and `-on-outage` is not
-    /// about that.
+    /// Answers a request that Redis did not decide. Overload is always an error: Redis is there, and `-on-outage` is
+    /// not about that.
     fn fall_back(
         &self,
         request: &LimitRequest,

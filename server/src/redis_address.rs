@@ -21,7 +21,7 @@ const EXPECTED: &str = "expected host:port, redis://[user:password@]host:port[/d
 const NO_NAME: &str = "the name of the primary is missing: redis-sentinel://a,b,c/name";
 
 /// The default port of a Sentinel.
-const SENTINEL_PORT: u16 = 26379;
+const SENTINEL_PORT: &str = ":26379";
 
 /// A node of a cluster, by the host and port that the cluster announces for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,8 +67,8 @@ pub enum RedisAddress {
 }
 
 impl RedisAddress {
-    /// Parses the value of `-redis`. With TLS, the certificate of a server must be signed by one of `authorities` (PEM), or
-    /// without them by an authority that Mozilla trusts.
+    /// Parses the value of `-redis`. With TLS, the certificate of a server must be signed by one of `authorities`
+    /// (PEM), or without them by an authority that Mozilla trusts.
     ///
     /// # Errors
     ///
@@ -97,10 +97,8 @@ impl RedisAddress {
     pub fn has_password(&self) -> bool {
         let servers = match self {
             Self::Server(server) => std::slice::from_ref(server),
-            Self::Cluster(servers)
-            | Self::Sentinels {
-                sentinels: servers, ..
-            } => servers,
+            Self::Cluster(servers) => servers,
+            Self::Sentinels { sentinels, .. } => sentinels,
         };
         let mut logins = servers.iter().map(ConnectionInfo::redis_settings);
         logins.any(|login| login.password().is_some())
@@ -117,10 +115,8 @@ impl RedisAddress {
         }
         let servers = match &mut self {
             Self::Server(server) => std::slice::from_mut(server),
-            Self::Cluster(servers)
-            | Self::Sentinels {
-                sentinels: servers, ..
-            } => servers,
+            Self::Cluster(servers) => servers,
+            Self::Sentinels { sentinels, .. } => sentinels,
         };
         for server in servers {
             let login = server.redis_settings().clone().set_password(password);
@@ -173,20 +169,12 @@ fn sentinels(scheme: &str, text: &str, authorities: Option<&[u8]>) -> Result<Red
     }
     let (login, hosts) = split_login(hosts);
     let sentinel = |host| {
-        let port = if has_port(host) {
-            String::new()
-        } else {
-            format!(":{SENTINEL_PORT}")
-        };
-        server(
-            &format!("{scheme}://{login}{host}{port}/{database}"),
-            authorities,
-        )
+        let port = if has_port(host) { "" } else { SENTINEL_PORT };
+        let url = format!("{scheme}://{login}{host}{port}/{database}");
+        server(&url, authorities)
     };
-    let (sentinels, name) = (
-        hosts.split(',').map(sentinel).collect::<Result<_, _>>()?,
-        name.to_owned(),
-    );
+    let sentinels = hosts.split(',').map(sentinel).collect::<Result<_, _>>()?;
+    let name = name.to_owned();
     Ok(RedisAddress::Sentinels { sentinels, name })
 }
 
@@ -230,8 +218,8 @@ fn with_authorities(server: Server, pem: &[u8]) -> Result<Server, String> {
     Ok(client.get_connection_info().clone())
 }
 
-/// Settings of all connections. A peer that vanishes without closing the connection is noticed within two seconds, and small writes
-/// are sent at once. CLIENT SETINFO is not sent, so that the Redis user needs fewer rights.
+/// Settings of all connections. A peer that vanishes without closing the connection is noticed within two seconds,
+/// and small writes are sent at once. CLIENT SETINFO is not sent, so that the Redis user needs fewer rights.
 fn with_settings(server: Server) -> Server {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(1))
@@ -278,8 +266,8 @@ pub(crate) fn node(server: &Server) -> Option<Node> {
     Some(Node { host, port })
 }
 
-/// Two ways to connect to a Sentinel: without a login and with the one in the address. The login is that of the monitored
-/// servers, so a Sentinel may not have it.
+/// Two ways to connect to a Sentinel: without a login and with the one in the address. The login is that of the
+/// monitored servers, so a Sentinel may not have it.
 pub(crate) fn sentinel_logins(sentinel: &Server) -> [Server; 2] {
     let anonymous = RedisConnectionInfo::default().set_skip_set_lib_name();
     let logged_in = sentinel
@@ -329,14 +317,8 @@ mod tests {
             };
             let (addr, user, password, db) = parts(&server);
             assert_eq!((addr.as_str(), user, password, db), expected, "{text}");
-            let tls = matches!(
-                server.addr(),
-                ConnectionAddr::TcpTls {
-                    insecure: false,
-                    ..
-                }
-            );
-            assert_eq!(tls, text.starts_with("rediss"), "{text}");
+            let has_tls = matches!(server.addr(), ConnectionAddr::TcpTls { .. });
+            assert_eq!(has_tls, text.starts_with("rediss"), "{text}");
         }
     }
 
@@ -413,9 +395,6 @@ mod tests {
         let other = with_host_port(&server, "b", 2);
         assert_eq!(parts(&other), ("b:2".to_owned(), Some("u"), Some("p"), 0));
         assert!(matches!(other.addr(), ConnectionAddr::TcpTls { .. }));
-        assert_eq!(
-            node(&other).map(|node| node.to_string()),
-            Some("b:2".to_owned())
-        );
+        assert_eq!(node(&other).unwrap().to_string(), "b:2");
     }
 }

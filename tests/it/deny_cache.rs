@@ -36,7 +36,7 @@ fn wait_ms(denied: &Answer) -> i64 {
 }
 
 #[test]
-fn a_flood_of_one_denied_caller_reaches_redis_about_once_a_second() {
+fn a_flood_of_denials_reaches_redis_once_a_second() {
     let (redis, http) = start("100");
     let (before, begun) = (calls(&redis), Instant::now());
     let mut stream = http.connect();
@@ -58,7 +58,7 @@ fn a_flood_of_one_denied_caller_reaches_redis_about_once_a_second() {
 }
 
 #[test]
-fn without_it_every_call_reaches_redis() {
+fn without_the_cache_every_call_reaches_redis() {
     let (redis, http) = start("0");
     let before = calls(&redis);
     let mut stream = http.connect();
@@ -67,7 +67,7 @@ fn without_it_every_call_reaches_redis() {
 }
 
 #[test]
-fn what_is_changed_in_redis_itself_is_seen_after_a_second() {
+fn a_change_in_redis_itself_is_seen_after_a_second() {
     for change in [
         format!("DEL {KEY}"),
         format!("RL.TOKEN {KEY} 1/1000d 1 REFUND 1"),
@@ -86,7 +86,7 @@ fn what_is_changed_in_redis_itself_is_seen_after_a_second() {
 
 /// The leaky bucket of a caller is another than its token bucket.
 #[test]
-fn a_denial_is_for_nobody_and_nothing_else() {
+fn a_denial_applies_to_one_caller_and_one_algorithm() {
     let (_redis, http) = start("100");
     assert_eq!(http.get("/token").status, 429);
     assert_eq!(http.get("/leaky").status, 200);
@@ -97,7 +97,7 @@ fn a_denial_is_for_nobody_and_nothing_else() {
 
 /// The wait is shorter than a second: who waits as told passes, cache or not.
 #[test]
-fn a_caller_that_waits_as_told_passes() {
+fn a_caller_that_waits_retry_after_passes() {
     let redis = RedisServer::start();
     let policy = ["-rate", "5", "-burst", "1", "-deny-cache", "100"];
     let http = HttpServer::start(&[&["-redis", &redis.url()], &policy[..]].concat());
@@ -113,7 +113,7 @@ fn a_caller_that_waits_as_told_passes() {
 
 /// With -trust-caller one key is asked for at several costs and under several policies.
 #[test]
-fn a_smaller_cost_and_another_policy_are_not_denied_for_it() {
+fn a_denial_applies_to_one_cost_and_one_policy() {
     let redis = RedisServer::start();
     let policy = [
         "-rate",

@@ -124,14 +124,14 @@ fn a_primary_under_sentinels_is_killed_under_load() {
 
 #[test]
 #[ignore = "make test-full"]
-fn primaries_that_told_nothing_of_some_calls_are_killed_under_load() {
+fn primaries_are_killed_with_calls_not_yet_replicated() {
     kill_in_cluster(true);
     kill_under_sentinels(true);
 }
 
 /// While a slot moves, its node sends some calls on by ASK, and after that by MOVED: each is made, and once.
 #[test]
-fn callers_whose_slot_moves_are_all_decided_and_get_just_their_tokens() {
+fn requests_are_decided_once_while_their_slot_moves() {
     let cluster = Cluster::start(NEVER_MS);
     let node = cluster.nodes()[0].port();
     let http = HttpServer::start(

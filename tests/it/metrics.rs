@@ -45,7 +45,7 @@ pub(crate) fn value(http: &HttpServer, name: &str) -> f64 {
 }
 
 #[test]
-fn metrics_count_what_became_of_each_request() {
+fn metrics_count_requests_by_outcome() {
     let (redis, http) = start(&["-rate", "1/1000d", "-burst", "2", "-deadline", "1s"]);
     let mut stream = http.connect();
     for _ in 0..5 {
@@ -124,7 +124,7 @@ fn denials_are_counted_under_the_deny_status() {
 }
 
 #[test]
-fn metrics_tell_how_redis_does() {
+fn metrics_show_the_state_of_redis() {
     let redis = RedisServer::start();
     let http = HttpServer::start(&["-redis", &redis.url(), "-deadline", "1s"]);
     let breakers = || {
@@ -158,7 +158,7 @@ fn metrics_tell_how_redis_does() {
 }
 
 #[test]
-fn metrics_count_the_denials_that_were_remembered() {
+fn metrics_count_hits_of_the_deny_cache() {
     let (_redis, http) = start(&["-rate", "1/1000d", "-burst", "1", "-deny-cache", "10"]);
     let hits = || value(&http, "rl_deny_cache_hits_total");
     assert_eq!((http.get("/token").status, hits()), (200, 0.0));
@@ -169,7 +169,7 @@ fn metrics_count_the_denials_that_were_remembered() {
 }
 
 #[test]
-fn metrics_tell_why_the_server_closed_connections() {
+fn metrics_count_closed_connections_by_reason() {
     let flags = ["-header-timeout", "300ms", "-idle-timeout", "300ms"];
     let (_redis, http) = start(&flags);
     let asked = {
@@ -196,7 +196,7 @@ fn metrics_tell_why_the_server_closed_connections() {
 
 /// However many callers there are, and whatever they ask.
 #[test]
-fn no_label_and_no_line_of_the_log_grows_with_the_callers() {
+fn callers_add_no_label_values_and_no_log_lines() {
     let (_redis, mut http) = start(&["-trusted-proxies", "127.0.0.1", "-log", "json"]);
     let mut stream = http.connect();
     let mut ask = |n: u32| {
@@ -226,7 +226,7 @@ fn no_label_and_no_line_of_the_log_grows_with_the_callers() {
 }
 
 #[test]
-fn metrics_can_be_at_an_address_of_their_own_with_the_health() {
+fn metrics_and_health_can_have_their_own_address() {
     let redis = RedisServer::start();
     let flags = ["-redis", &redis.url(), "-metrics-addr", "127.0.0.1:0"];
     let mut http = HttpServer::start_alone(&flags);

@@ -63,14 +63,14 @@ fn a_cut_after_the_write_spends_one_token(redis: &RedisServer, network: &FaultPr
 }
 
 #[test]
-fn a_call_whose_reply_is_lost_spends_one_token() {
+fn a_lost_reply_spends_one_token() {
     let redis = RedisServer::start_on_tcp(&[]);
     let network = FaultProxy::to(redis.port());
     a_cut_after_the_write_spends_one_token(&redis, &network, "");
 }
 
 #[test]
-fn a_call_whose_reply_is_lost_spends_one_token_in_a_cluster_too() {
+fn a_lost_reply_spends_one_token_in_a_cluster() {
     let network = FaultProxy::to(0);
     let port = network.port().to_string();
     let redis = RedisServer::start_cluster_node(&["--cluster-announce-port", &port]);
@@ -86,7 +86,7 @@ fn a_call_whose_reply_is_lost_spends_one_token_in_a_cluster_too() {
 
 /// Fewer than make a Redis count as gone, so that their connection, and what they sent, stays.
 #[test]
-fn calls_that_timed_out_are_made_late_and_once() {
+fn calls_that_timed_out_run_late_and_once() {
     let redis = RedisServer::start_on_tcp(&[]);
     let address = format!("127.0.0.1:{}", redis.port());
     let http = start(&redis, &address, "100ms");
@@ -103,7 +103,7 @@ fn calls_that_timed_out_are_made_late_and_once() {
 }
 
 #[test]
-fn replies_that_come_a_byte_at_a_time_come_too_late_and_cost_no_more_than_one_each() {
+fn slow_replies_time_out_and_cost_one_token_each_at_most() {
     let redis = RedisServer::start_on_tcp(&[]);
     let network = FaultProxy::to(redis.port());
     let http = start(&redis, &network.address(), "100ms");
@@ -120,7 +120,7 @@ fn replies_that_come_a_byte_at_a_time_come_too_late_and_cost_no_more_than_one_ea
 
 /// P6 at length: what was allowed was taken, and nothing was taken twice.
 #[test]
-fn what_timed_out_under_load_is_taken_at_most_once_and_what_was_allowed_was_taken() {
+fn calls_under_load_take_their_tokens_once_at_most() {
     let redis = RedisServer::start_on_tcp(&[]);
     let address = format!("127.0.0.1:{}", redis.port());
     let policy = ["-rate", "1/1000d", "-burst", "1000000000"];

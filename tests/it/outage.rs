@@ -99,21 +99,21 @@ fn check(told: &[Told], without_redis: By) {
 }
 
 #[test]
-fn a_redis_that_is_killed_and_comes_back_under_load() {
+fn a_killed_redis_is_used_again_under_load() {
     MODES
         .iter()
         .for_each(|mode| outage(Trouble::Kill, mode, FEW));
 }
 
 #[test]
-fn a_redis_that_is_stopped_and_goes_on_under_load() {
+fn a_stopped_redis_is_used_again_under_load() {
     MODES
         .iter()
         .for_each(|mode| outage(Trouble::Stop, mode, FEW));
 }
 
 #[test]
-fn a_network_that_becomes_a_black_hole_and_is_mended_under_load() {
+fn redis_behind_a_black_hole_is_used_again_under_load() {
     MODES
         .iter()
         .for_each(|mode| outage(Trouble::BlackHole, mode, FEW));
@@ -121,7 +121,7 @@ fn a_network_that_becomes_a_black_hole_and_is_mended_under_load() {
 
 #[test]
 #[ignore = "make test-full"]
-fn each_trouble_in_each_mode_at_full_load() {
+fn redis_is_used_again_after_every_fault_at_full_load() {
     for trouble in [Trouble::Kill, Trouble::Stop, Trouble::BlackHole] {
         for mode in MODES {
             outage(trouble, mode, FULL_LOAD);
@@ -131,7 +131,7 @@ fn each_trouble_in_each_mode_at_full_load() {
 
 /// With a deadline of ten minutes a request that waited would show it.
 #[test]
-fn nobody_waits_for_a_redis_that_is_known_to_be_gone() {
+fn requests_do_not_wait_for_a_redis_that_is_gone() {
     let (redis, _network, http) = start(&["-deadline", "600s"]);
     redis.kill();
     let begun = Instant::now();
@@ -145,7 +145,7 @@ fn nobody_waits_for_a_redis_that_is_known_to_be_gone() {
 
 /// Five wait for their answer; those after them know.
 #[test]
-fn nobody_waits_for_a_redis_that_left_five_calls_unanswered() {
+fn requests_do_not_wait_after_five_calls_without_reply() {
     let (redis, network, http) = start(&["-deadline", "2s"]);
     for trouble in [Trouble::Stop, Trouble::BlackHole] {
         trouble.begin(&redis, &network);
@@ -182,7 +182,7 @@ fn assert_unavailable(answer: &Answer, error: &str) {
 }
 
 #[test]
-fn no_redis_is_said_and_one_that_comes_later_is_used() {
+fn a_redis_that_starts_later_is_used() {
     let redis = RedisServer::start_on_tcp(&[]);
     redis.kill();
     let address = format!("127.0.0.1:{}", redis.port());
@@ -195,7 +195,7 @@ fn no_redis_is_said_and_one_that_comes_later_is_used() {
 }
 
 #[test]
-fn a_request_that_passes_uncounted_is_told_no_numbers() {
+fn an_uncounted_request_gets_no_numbers() {
     let (redis, _network, http) =
         start(&["-on-outage", "allow", "-burst", "1", "-rate", "1/1000d"]);
     redis.kill();
@@ -212,7 +212,7 @@ fn a_request_that_passes_uncounted_is_told_no_numbers() {
 }
 
 #[test]
-fn a_process_that_limits_by_itself_has_the_same_policy_and_says_so() {
+fn local_limits_follow_the_policy_and_say_degraded() {
     let (redis, _network, http) =
         start(&["-on-outage", "local", "-burst", "3", "-rate", "1/1000d"]);
     redis.kill();
@@ -244,7 +244,7 @@ fn a_process_that_limits_by_itself_has_the_same_policy_and_says_so() {
 }
 
 #[test]
-fn a_redis_without_the_module_is_told_apart_and_needs_no_restart_of_ours() {
+fn a_missing_module_is_reported_and_may_be_loaded_later() {
     let mut redis = RedisServer::start_without_module(&[]);
     let http = HttpServer::start(&["-redis", &format!("127.0.0.1:{}", redis.port())]);
     let error = "Redis does not have the rl module: start it with redis-server --loadmodule target/release/librl.so";
@@ -284,7 +284,7 @@ fn wait_for_decision(http: &HttpServer) {
 }
 
 #[test]
-fn a_primary_that_became_a_replica_is_left_for_the_one_that_its_name_leads_to_now() {
+fn a_demoted_primary_is_left_for_the_new_one() {
     let (old, network, http) = start(&PLENTY);
     let new = RedisServer::start_on_tcp(&[]);
     let follow = format!("REPLICAOF 127.0.0.1 {}", new.port());
@@ -298,7 +298,7 @@ fn a_primary_that_became_a_replica_is_left_for_the_one_that_its_name_leads_to_no
 }
 
 #[test]
-fn a_replica_that_lost_its_primary_is_left_too() {
+fn a_replica_without_its_primary_is_left() {
     let (redis, network, http) = start(&PLENTY);
     let mut connection = redis.connect();
     connection.value("CONFIG SET replica-serve-stale-data no");
@@ -311,7 +311,7 @@ fn a_replica_that_lost_its_primary_is_left_too() {
 }
 
 #[test]
-fn a_redis_that_loads_is_asked_again_when_it_has() {
+fn a_loading_redis_is_used_once_it_has_loaded() {
     let (redis, network, http) = start(&PLENTY);
     let before = network.connections();
     let mut connection = redis.connect();
@@ -338,7 +338,7 @@ fn a_redis_that_loads_is_asked_again_when_it_has() {
 }
 
 #[test]
-fn a_redis_that_wants_a_password_is_asked_again_when_it_wants_none() {
+fn a_redis_that_stops_requiring_a_password_is_used() {
     let redis = RedisServer::start_on_tcp(&[]);
     let mut connection = redis.connect();
     connection.value("CONFIG SET requirepass secret");

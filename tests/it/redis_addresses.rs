@@ -56,7 +56,7 @@ pub(crate) fn assert_used_by(redis: &RedisServer, database: u8, address: &str, f
 }
 
 #[test]
-fn one_server_in_every_spelling() {
+fn every_form_of_the_address_of_one_server_works() {
     let redis = RedisServer::start_on_tcp(&[]);
     let (port, socket) = (redis.port(), redis.socket());
     let socket = socket.display();
@@ -94,7 +94,7 @@ pub(crate) fn assert_refused_by(address: &str, flags: &[&str], error: &str) {
 }
 
 #[test]
-fn a_user_with_another_password_or_less_rights_is_told_so() {
+fn a_wrong_password_or_a_missing_right_is_reported() {
     let redis = RedisServer::start_on_tcp(&[]);
     let port = redis.port();
     let_in(&mut redis.connect(), &[]);
@@ -130,7 +130,7 @@ fn start_with_tls(certificate: &Certificate, args: &[&str]) -> Option<(RedisServ
 }
 
 #[test]
-fn a_server_over_tls_whose_certificate_an_authority_of_ours_has_signed() {
+fn tls_accepts_only_certificates_of_the_given_authority() {
     let (certificate, other) = (Certificate::new(), Certificate::new());
     let Some((redis, port)) = start_with_tls(&certificate, &[]) else {
         return;
@@ -149,12 +149,16 @@ fn a_server_over_tls_whose_certificate_an_authority_of_ours_has_signed() {
         let flags = ["-redis", &address, "-redis-ca", authority];
         let http = HttpServer::start_alone(&flags);
         http.wait_for_log("invalid peer certificate");
-        assert_eq!(http.get("/token").status, 503, "nobody vouches for it");
+        assert_eq!(
+            http.get("/token").status,
+            503,
+            "no trusted authority signed the certificate"
+        );
     }
 }
 
 #[test]
-fn a_certificate_for_another_host_is_not_taken() {
+fn a_certificate_for_another_host_is_rejected() {
     let certificate = Certificate::new();
     let both = ["--bind", "127.0.0.1", "127.0.0.2"];
     let Some((_redis, port)) = start_with_tls(&certificate, &both) else {
@@ -168,7 +172,7 @@ fn a_certificate_for_another_host_is_not_taken() {
 }
 
 #[test]
-fn a_cluster_through_any_of_its_nodes_with_rights_for_just_that() {
+fn any_node_leads_to_the_cluster_with_documented_rights() {
     let cluster = Cluster::start(NEVER_MS);
     for node in cluster.nodes() {
         let_in(&mut node.connect(), &["+cluster|slots", "+asking"]);
@@ -197,7 +201,7 @@ fn a_cluster_through_any_of_its_nodes_with_rights_for_just_that() {
 }
 
 #[test]
-fn a_cluster_over_tls() {
+fn a_cluster_works_over_tls() {
     let certificate = Certificate::new();
     let args = ["--cluster-enabled", "yes", "--tls-cluster", "yes"];
     let Some((redis, port)) = start_with_tls(&certificate, &args) else {
@@ -216,7 +220,7 @@ fn a_cluster_over_tls() {
 }
 
 #[test]
-fn the_primary_that_sentinels_name() {
+fn sentinels_lead_to_their_primary() {
     let sentinels = Sentinels::start();
     let (primary, replicas) = sentinels.at_rest();
     for server in [primary, replicas[0], replicas[1]] {
@@ -230,9 +234,9 @@ fn the_primary_that_sentinels_name() {
     assert_used(primary, 2, &format!("redis-sentinel://{USER}@{hosts}/rl/2"));
     let unknown = format!("redis-sentinel://{hosts}/unknown");
     let http = HttpServer::start_alone(&["-redis", &unknown]);
-    http.wait_for_log("a Sentinel knows no primary of the name unknown");
+    http.wait_for_log("the Sentinel does not monitor a primary named unknown");
     assert_eq!(http.get("/token").status, 503);
-    // A Sentinel that wants to know who asks is told the servers' user.
+    // A Sentinel that requires a login gets that of the servers.
     sentinels.let_in_only(a, "rl-server", "a-password");
     assert_used(
         primary,

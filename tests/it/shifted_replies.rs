@@ -68,7 +68,7 @@ fn surplus(reply: &'static [u8]) -> (usize, usize) {
 }
 
 #[test]
-fn a_surplus_reply_that_fits_no_call_misleads_nobody_for_long() {
+fn a_surplus_reply_that_fits_no_call_is_found_at_once() {
     let (wrong, all) = surplus(ANOTHER_LIMIT);
     println!("{wrong} of {all} answers after 10 surplus replies were somebody else's");
     // Those whose replies were read together with the surplus one.

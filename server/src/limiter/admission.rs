@@ -1,8 +1,9 @@
 //! Bounds the calls that wait for one Redis server, in total and for each caller. Pure.
 //!
-//! Without a bound, one caller that floods makes all others wait. So a call that exceeds a bound is rejected at once. Callers
-//! are distinguished by a hash of their key, as in stochastic fairness queueing (McKenney 1990): memory is constant, and
-//! two callers share a bound only if their hashes collide. The hash has a random seed, so nobody can plan a collision.
+//! Without a bound, one caller that floods makes all others wait. So a call that exceeds a bound is rejected at once.
+//! Callers are distinguished by a hash of their key, as in stochastic fairness queueing (McKenney 1990): memory is
+//! constant, and two callers share a bound only if their hashes collide. The hash has a random seed, so nobody can
+//! plan a collision.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,8 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The largest number of calls to one server that have no reply yet.
 pub(super) const MAX_CALLS: u64 = 1024;
 
-/// The largest number of calls that one caller may wait for: a quarter of all, so that one caller alone does not make others
-/// wait for long.
+/// The largest number of calls that one caller may wait for: a quarter of all, so that one caller alone does not make
+/// others wait for long.
 const MAX_CALLS_PER_CALLER: u32 = 256;
 
 /// The server is busy with this many calls, which takes more than one caller.

@@ -9,8 +9,9 @@
 //!   Gone   <----------   Gone                               Gone
 //! ```
 //!
-//! While connecting, requests wait for the attempt, within their deadline. While connected, they wait for their reply. While
-//! the server is gone they do not wait: the link keeps trying to connect, and the first success closes the breaker.
+//! While connecting, requests wait for the attempt, within their deadline. While connected, they wait for their
+//! reply. While the server is gone they do not wait: the link keeps trying to connect, and the first success closes
+//! the breaker.
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ use super::traffic::MAX_TIMEOUTS;
 use crate::limit::Unavailable;
 use crate::metrics::BreakerState;
 
-/// Error codes that say nothing about the call, but that this server decides for nobody.
+/// Error codes of a server that refuses every call, whatever it is.
 const NOT_SERVING_CODES: [&str; 4] = ["LOADING", "MASTERDOWN", "NOAUTH", "READONLY"];
 
 /// What is known of a server: `C` is what requests use while it is connected.
@@ -86,8 +87,8 @@ impl DisconnectReason {
             .then(|| Self::Rejecting(code.to_owned()))
     }
 
-    /// The state that follows. A lost connection may just have been idle for too long, so it says nothing about the server,
-    /// and requests wait for the next one.
+    /// The state that follows. A lost connection may just have been idle for too long, so it says nothing about the
+    /// server, and requests wait for the next one.
     pub(super) fn next_state<C>(self) -> LinkState<C> {
         match self {
             Self::Lost | Self::Mismatched => LinkState::Connecting,

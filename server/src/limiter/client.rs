@@ -1,8 +1,8 @@
-//! The Redis client: connects, encodes calls and decodes their replies. Together with [`crate::redis_address`] it is the only
-//! file that uses the `redis` crate.
+//! The Redis client: connects, encodes calls and decodes their replies. Together with [`crate::redis_address`] it is
+//! the only file that uses the `redis` crate.
 //!
-//! It sets no deadlines for calls and judges no connection; that is in [`super::live_connection`]. No call is sent twice: the
-//! crate's multiplexed connection does not retry either.
+//! It sets no deadlines for calls and judges no connection; that is in [`super::live_connection`]. No call is sent
+//! twice: the crate's multiplexed connection does not retry either.
 
 use std::time::Duration;
 
@@ -198,10 +198,10 @@ fn decision(reply: Value, request: &LimitRequest) -> Result<Decision, CallError>
     }
 }
 
-/// Whether a decision can be the reply to this request: it has the right number of fields and the limit of the request, and its
-/// fields do not contradict one another.
+/// Whether a decision can be the reply to this request: it has the right number of fields and the limit of the
+/// request, and its fields do not contradict one another.
 ///
-/// One reply too many gives every later call the reply of another caller, and this is how that is noticed.
+/// After one reply too many, every later call gets the reply to another call. This check finds that.
 fn fits(decision: &Decision, fields: usize, request: &LimitRequest) -> bool {
     let expected_fields = match request.algorithm {
         Algorithm::Token => 5,
@@ -257,8 +257,8 @@ fn refused(error: &ServerError) -> CallError {
     CallError::Undecided(Unavailable::Refused(error.code().to_owned()))
 }
 
-/// Decodes one entry of CLUSTER SLOTS: first slot, last slot and primary. An unknown host is that of `replied`, the node that
-/// sent the entry.
+/// Decodes one entry of CLUSTER SLOTS: first slot, last slot and primary. An unknown host is that of `replied`, the
+/// node that sent the entry.
 fn slot_range(range: &Value, replied: &Node) -> Option<(u16, u16, Node)> {
     let Value::Array(range) = range else {
         return None;

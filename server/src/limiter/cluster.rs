@@ -2,9 +2,9 @@
 //!
 //! One task, [`maintain_slots`], keeps the map. Requests use it, and follow redirections.
 //!
-//! The cluster client of the `redis` crate is not used: it sends a failed call again, and all its callers wait while it asks an
-//! unresponsive node for the slots. Here each primary has its own circuit breaker, and only a call that a node did not
-//! execute (MOVED, ASK) is sent to another.
+//! The cluster client of the `redis` crate is not used: it sends a failed call again, and all its callers wait while
+//! it asks an unresponsive node for the slots. Here each primary has its own circuit breaker, and only a call that a
+//! node did not execute (MOVED, ASK) is sent to another.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -88,7 +88,8 @@ impl Cluster {
         })
     }
 
-    /// Sends the request to the primary of its key, follows redirections, and waits for the decision until `deadline`.
+    /// Sends the request to the primary of its key, follows redirections, and waits for the decision until
+    /// `deadline`.
     pub(super) async fn decide(
         &self,
         request: &LimitRequest,
@@ -156,7 +157,8 @@ impl Nodes {
 
     /// Asks the nodes for the slots until one names primaries, and returns the error of the last one if none does.
     ///
-    /// Each refresh starts with another node. Otherwise one that is cut off from the others could give an old map for ever.
+    /// Each refresh starts with another node. Otherwise one that is cut off from the others could give an old map for
+    /// ever.
     async fn fetch_slots(&self, refresh: usize) -> Result<Slots<Node>, Unavailable> {
         let mut primaries: Vec<_> = self.locked().values().cloned().collect();
         let first = refresh.checked_rem(primaries.len()).unwrap_or_default();

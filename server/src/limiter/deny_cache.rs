@@ -1,4 +1,5 @@
-//! The deny cache (`-deny-cache`): repeats a denial without a call to Redis for as long as it would stay the same. Pure.
+//! The deny cache (`-deny-cache`): repeats a denial without a call to Redis for as long as it would stay the same.
+//! Pure.
 //!
 //! A denial takes no tokens, so repeating it changes nothing. It ends before a request could pass, or after a second,
 //! so that a refund or DEL made in Redis itself is seen within that time.
@@ -44,8 +45,8 @@ impl DenyCache {
         })
     }
 
-    /// Caches the decision if it is a denial that is still valid at `received`, when it arrived. Its request was sent at
-    /// `sent`.
+    /// Caches the decision if it is a denial that is still valid at `received`, when it arrived. Its request was sent
+    /// at `sent`.
     pub(super) fn insert(
         &self,
         request: &LimitRequest,
@@ -76,8 +77,8 @@ impl Denial {
         is_same && now < self.expires
     }
 
-    /// The decision with its waits counted down from the arrival of the reply. Redis decided some time before that, so no
-    /// wait is too short.
+    /// The decision with its waits counted down from the arrival of the reply. Redis decided some time before that,
+    /// so no wait is too short.
     fn decision_at(&self, now: Instant) -> Decision {
         let elapsed = now.saturating_duration_since(self.received).as_millis();
         let elapsed_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);

@@ -1,4 +1,5 @@
-//! The server to connect to: a fixed address, or the primary that Sentinels name. It is resolved for every connection.
+//! The server to connect to: a fixed address, or the primary that Sentinels name. It is resolved for every
+//! connection.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,8 +1,8 @@
 //! The thread that reads and writes all connections to Redis.
 //!
-//! Under a flood of HTTP requests the threads that serve them have thousands of tasks to run. A reply of Redis that had to wait
-//! behind those would look as if Redis were slow. On a thread of its own it is read when it arrives. One thread also reads
-//! and writes many calls at a time, which costs less than a wake-up for each.
+//! Under a flood of HTTP requests the threads that serve them have thousands of tasks to run. A reply of Redis that
+//! had to wait behind those would look as if Redis were slow. On a thread of its own it is read when it arrives. One
+//! thread also reads and writes many calls at a time, which costs less than a wake-up for each.
 
 use std::io;
 

@@ -1,9 +1,9 @@
-//! A link to one Redis server: it connects, reconnects when a connection ends, and fails requests at once while the server
-//! is gone.
+//! A link to one Redis server: it connects, reconnects when a connection ends, and fails requests at once while the
+//! server is gone.
 //!
-//! One task per link, [`maintain`], makes the connections and is the only place that changes the [`LinkState`]. Requests
-//! read that state and make their calls over the current [`LiveConnection`], which measures them and reports when the
-//! connection must be given up. Requests never connect, and no call is sent twice.
+//! One task per link, [`maintain`], makes the connections and is the only place that changes the [`LinkState`].
+//! Requests read that state and make their calls over the current [`LiveConnection`], which measures them and reports
+//! when the connection must be given up. Requests never connect, and no call is sent twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +24,8 @@ use crate::limit::{LimitRequest, Unavailable};
 use crate::metrics::{Breaker, CallMetrics};
 use crate::redis_address::Node;
 
-/// How long one attempt to connect may take. Redis must decide again within a second of its return, so this and
-/// [`MIN_CONNECT_INTERVAL`] together are well below that.
+/// How long one attempt to connect may take, once a Sentinel has named the server. Redis must decide again within a
+/// second of its return, so this and [`MIN_CONNECT_INTERVAL`] together are well below that.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// The shortest time from the start of one attempt to connect to the start of the next.

@@ -1,5 +1,5 @@
-//! The calls over one established connection: which are admitted, how long they wait, and what their replies and time-outs
-//! say about the server.
+//! The calls over one established connection: which are admitted, how long they wait, and what their replies and
+//! time-outs say about the server.
 //!
 //! A connection that must be given up reports the first reason for it and does no more. Connecting again is up to
 //! [`super::link`].
@@ -23,8 +23,8 @@ use crate::limit::{LimitRequest, Overload, Unavailable};
 use crate::metrics::CallMetrics;
 use crate::redis_address::{Node, Server};
 
-/// A connection in use is checked after this many calls. The check is a call whose reply fits no other call, so it finds
-/// replies that go to the wrong calls even if they happen to fit them.
+/// A connection in use is checked after this many calls. The check is a call whose reply fits no other call, so it
+/// finds replies that go to the wrong calls even if they happen to fit them.
 const CALLS_BETWEEN_CHECKS: u64 = 64;
 
 /// A connection with fewer calls is checked after this time.
@@ -112,8 +112,8 @@ impl LiveConnection {
 
     /// Checks the connection for as long as it is used, by probes whose replies fit no other call.
     ///
-    /// The reply to a probe also shows that all calls before it have been processed. That matters when so many calls timed
-    /// out that no further request is admitted.
+    /// The reply to a probe also shows that all calls before it have been processed. That matters when so many calls
+    /// timed out that no further request is admitted.
     pub(super) async fn check_repeatedly(&self, deadline: Duration) -> Infallible {
         let mut checked = 0;
         loop {

@@ -38,7 +38,8 @@ impl Local {
     }
 }
 
-/// Decides one request and updates the state of its bucket. A state of the other algorithm is replaced by a new bucket.
+/// Decides one request and updates the state of its bucket. A state of the other algorithm is replaced by a new
+/// bucket.
 fn decide(request: &LimitRequest, state: &mut Option<State>, now: UnixMicros) -> Decision {
     let (algorithm, policy) = (request.algorithm, request.policy);
     let bucket = Bucket::open(*state, algorithm, policy, now);

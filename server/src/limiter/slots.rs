@@ -9,14 +9,15 @@ const SLOTS: u16 = 16384;
 /// The checksum that the Redis Cluster specification calls CRC16.
 const CRC16: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
-/// Ranges of slots, each as first slot, last slot and its server, sorted by first slot. Slots may be without a server.
+/// Ranges of slots, each as first slot, last slot and its server, sorted by first slot. Slots may be without a
+/// server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Slots<T>(Vec<(u16, u16, T)>);
 
 /// Reads the details of a MOVED or ASK error, such as `3999 10.0.0.1:6381`, sent in reply to a call for `key`.
 ///
-/// An empty host stands for the host of the node that replied. `None` if the slot is not that of `key`, because then the
-/// error answers another call.
+/// An empty host stands for the host of the node that replied. `None` if the slot is not that of `key`, because then
+/// the error answers another call.
 pub(super) fn redirection(details: &str, key: &[u8]) -> Option<Node> {
     let (for_slot, address) = details.split_once(' ')?;
     if for_slot.parse() != Ok(slot(key)) {

@@ -1,19 +1,21 @@
 //! Counts the calls and replies of one connection, and finds out why a call timed out. Pure.
 //!
-//! A call times out for one of two reasons, which lead to opposite conclusions. Either Redis is silent: no reply arrived
-//! while calls waited. It then counts as gone, and `-on-outage` applies. Or Redis replies, but its queue is longer than the
-//! deadline, or this process itself is late. The request is then rejected as overload, and nothing follows about Redis.
+//! A call times out for one of two reasons, which lead to opposite conclusions. Either Redis is silent: no reply
+//! arrived while calls waited. It then counts as gone, and `-on-outage` applies. Or Redis replies, but its queue is
+//! longer than the deadline, or this process itself is late. The request is then rejected as overload, and nothing
+//! follows about Redis.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Redis counts as gone after this many silent time-outs without a reply between them. One slow command of another client
-/// can cause a few.
+/// Redis counts as gone after this many silent time-outs without a reply between them. One slow command of another
+/// client can cause a few.
 pub(super) const MAX_TIMEOUTS: u32 = 5;
 
-/// A timer that fires this late shows that the process is too busy to run its tasks. Shorter delays are normal scheduling.
+/// A timer that fires this late shows that the process is too busy to run its tasks. Shorter delays are normal
+/// scheduling.
 const MIN_LATENESS: Duration = Duration::from_millis(10);
 
 /// The counters of one connection. All threads update them.
@@ -76,7 +78,8 @@ impl Traffic {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// How long no reply may arrive while a call waits, half the deadline. A [`Timeout::Late`] call gets that much more time.
+    /// How long no reply may arrive while a call waits, half the deadline. A [`Timeout::Late`] call gets that much
+    /// more time.
     pub(super) fn patience(&self) -> Duration {
         self.patience
     }

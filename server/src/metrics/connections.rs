@@ -36,7 +36,8 @@ impl ConnectionMetrics {
         }
     }
 
-    /// Counts a connection that is closed because it sent no request in time. `had_request` is whether it sent one before.
+    /// Counts a connection that is closed because it sent no request in time. `had_request` is whether it sent one
+    /// before.
     pub(crate) fn count_request_timeout(&self, had_request: bool) {
         let closed = if had_request {
             &self.idle_timeout

@@ -1,6 +1,7 @@
 //! The duration of HTTP requests by method, route and status.
 //!
-//! Clients choose methods and paths, so each label has a fixed list of values, and `_OTHER` stands for all others.
+//! Clients choose methods and paths, so each label has a fixed list of values, in which `_OTHER` stands for all
+//! others.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -11,8 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Upper bounds in seconds: from an answer without Redis to a long delay by shaping. Each set of labels has one line for each
-/// bound, and clients can cause more than fifty sets, so the bounds are few.
+/// Upper bounds in seconds: from an answer without Redis to a long delay by shaping. Each set of labels has one line
+/// for each bound, and clients can cause more than fifty sets, so the bounds are few.
 const BOUNDS_S: [f64; 11] = [
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 10.0,
 ];
