@@ -1,90 +1,74 @@
-//! What each command does: read the words, open the key, decide, save, reply. RL.MULTI is in `multi`.
+//! The table of commands. A new command is a file below `commands/`, and here its `mod` and its row.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::describe::CommandSpec;
 
-use rl_bucket::{Algorithm, Bucket, Request, State, Tokens, UnixMicros};
+mod inspect;
+mod limit;
+mod multi;
+mod throttle;
 
-use crate::error::Error;
-use crate::redis::{Call, Key};
-use crate::reply::{Info, Reply};
-use crate::{args, cell, clock};
+/// Every command that is always registered, in the order of INFO.
+pub(crate) static COMMANDS: &[CommandSpec] = &[
+    self::limit::TOKEN,
+    self::limit::LEAKY,
+    self::inspect::PEEK,
+    self::inspect::INFO,
+    self::multi::MULTI,
+    self::throttle::THROTTLE,
+];
 
-/// Whether a value that redis-cell left is taken over: set at load, by the module argument `cl-throttle`.
-pub(crate) static TAKES_OVER: AtomicBool = AtomicBool::new(false);
+/// The command of redis-cell, which the module argument `cl-throttle` adds. It counts as RL.THROTTLE.
+pub(crate) static CL_THROTTLE: CommandSpec = self::throttle::CL_THROTTLE;
 
-/// `RL.TOKEN key rate burst [COST n [PARTIAL] | FORCE n | REFUND n]`
-pub(crate) fn token(call: &mut Call<'_>) -> Result<Reply, Error> {
-    limit(call, Algorithm::Token)
-}
+#[cfg(test)]
+mod tests {
+    use rl_bucket::{Algorithm, Request, Tokens};
 
-/// `RL.LEAKY key rate capacity [COST n [PARTIAL] | FORCE n | REFUND n]`
-pub(crate) fn leaky(call: &mut Call<'_>) -> Result<Reply, Error> {
-    limit(call, Algorithm::Leaky)
-}
+    use super::{inspect, limit, multi, throttle};
 
-fn limit(call: &mut Call<'_>, algorithm: Algorithm) -> Result<Reply, Error> {
-    let (policy, request) = args::limit(algorithm, call.words_after_key())?;
-    let mut key = call.open_for_writing(1)?;
-    let mut bucket = Bucket::open(key.state()?, algorithm, policy, clock::now())?;
-    let decision = bucket.decide(request)?;
-    key.save(bucket.change())?;
-    Ok(Reply::Decision(algorithm, decision))
-}
-
-/// `RL.PEEK key [COST n]`
-pub(crate) fn peek(call: &mut Call<'_>) -> Result<Reply, Error> {
-    let request = args::peek(call.words_after_key())?;
-    let Some(state) = call.open_for_reading(1)?.state()? else {
-        return Ok(Reply::Nil);
-    };
-    let decision = Bucket::stored(state, clock::now()).decide(request)?;
-    Ok(Reply::Decision(state.algorithm(), decision))
-}
-
-/// `RL.INFO key`
-pub(crate) fn info(call: &mut Call<'_>) -> Result<Reply, Error> {
-    args::end(call.words_after_key())?;
-    let Some(state) = call.open_for_reading(1)?.state()? else {
-        return Ok(Reply::Nil);
-    };
-    let mut bucket = Bucket::stored(state, clock::now());
-    let untaken = bucket.decide(Request::Cost(Tokens::ZERO))?;
-    let one = bucket.decide(Request::Cost(Tokens::ONE))?;
-    Ok(Reply::Info(Box::new(Info {
-        state,
-        remaining: untaken.remaining,
-        retry_after_ms: one.retry_after_ms,
-        reset_after_ms: untaken.reset_after_ms,
-    })))
-}
-
-/// `RL.THROTTLE key max_burst count period [quantity]`
-pub(crate) fn throttle(call: &mut Call<'_>) -> Result<Reply, Error> {
-    throttle_as("rl.throttle", call)
-}
-
-/// `CL.THROTTLE key max_burst count period [quantity]`
-pub(crate) fn cl_throttle(call: &mut Call<'_>) -> Result<Reply, Error> {
-    throttle_as("cl.throttle", call)
-}
-
-fn throttle_as(command: &'static str, call: &mut Call<'_>) -> Result<Reply, Error> {
-    let (policy, request) = args::throttle(command, call.words_after_key())?;
-    let mut key = call.open_for_writing(1)?;
-    let now = clock::now();
-    let state = match left_by_redis_cell(&key) {
-        Some(as_new) => Some(State::resetting_at(Algorithm::Token, policy, as_new, now)),
-        None => key.state()?,
-    };
-    let mut bucket = Bucket::open(state, Algorithm::Token, policy, now)?;
-    let decision = bucket.decide(request)?;
-    key.save(bucket.change())?;
-    Ok(Reply::Cell(decision))
-}
-
-fn left_by_redis_cell(key: &Key<'_>) -> Option<UnixMicros> {
-    if !TAKES_OVER.load(Ordering::Relaxed) {
-        return None;
+    fn is_zero(request: Request) -> bool {
+        matches!(
+            request,
+            Request::Partial(Tokens::ZERO)
+                | Request::Force(Tokens::ZERO)
+                | Request::Refund(Tokens::ZERO)
+        )
     }
-    cell::instant(key.volatile_text(cell::VALUE_LEN)?)
+
+    /// Reads the words as each command does. What it accepts is within the limits of the command.
+    fn parse_as_each_command(words: &[&[u8]]) {
+        let words = || words.iter().copied();
+        for algorithm in [Algorithm::Token, Algorithm::Leaky] {
+            if let Ok((policy, request)) = limit::parse(algorithm, words()) {
+                assert!(policy.capacity().get() > 0 && !is_zero(request));
+            }
+        }
+        if let Ok(request) = inspect::parse_peek(words()) {
+            assert!(matches!(request, Request::Cost(cost) if cost <= Tokens::MAX));
+        }
+        if let Ok(limits) = multi::parse(words()) {
+            assert!(limits.len() * 5 == words().len() && limits.len() <= 1000);
+        }
+        if let Ok((policy, request)) = throttle::parse("rl.throttle", words()) {
+            assert!(policy.capacity().get() > 0 && matches!(request, Request::Cost(_)));
+        }
+    }
+
+    /// The inputs that fuzzing of `args.rs` kept.
+    #[test]
+    fn no_input_of_the_fuzz_corpus_makes_a_grammar_panic() -> std::io::Result<()> {
+        let corpus = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/fuzz/corpus/arguments"
+        );
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(corpus)? {
+            let input = std::fs::read(entry?.path())?;
+            let words: Vec<&[u8]> = input.split(|byte| *byte == b'\n').collect();
+            parse_as_each_command(&words);
+            inputs += 1;
+        }
+        assert!(inputs > 10, "only {inputs} inputs");
+        Ok(())
+    }
 }

@@ -1,18 +1,20 @@
-//! Every error reply, word for word. An error leaves everything as it was.
+//! Every error reply, word for word. After an error every key is as it was.
+//!
+//! Reasons not to load or unload the module are in `load.rs` and `unload.rs`.
 
 use std::fmt;
 
 use rl_bucket::{Algorithm, DebtTooLarge, OtherAlgorithm};
 
-/// Why a command was not carried out.
+/// Why a command failed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Error {
-    /// Too few words, which Redis has its own reply for.
+    /// Too few words. Redis has its own reply for that.
     WrongArity,
     InvalidRate,
-    /// Not a whole number, above 2^48 - 1, or a debt above that.
+    /// Not a whole number, above 2^48 - 1, or a debt that would be above 2^48 - 1.
     OutOfRange,
-    /// Zero where it may not be.
+    /// Zero where at least one is required.
     Zero {
         what: &'static str,
         command: &'static str,
@@ -20,14 +22,14 @@ pub(crate) enum Error {
     Syntax,
     TooManyBuckets,
     TwoPolicies,
-    /// Another type, or a string that is no bucket of ours.
+    /// The key holds another type, or a string that is no bucket.
     WrongType,
     OtherAlgorithm {
         found: Algorithm,
     },
-    /// The server has no command that would tell replicas and the AOF: it was renamed away.
+    /// The server cannot replicate the change, because its SET or DEL was renamed.
     NotReplicated,
-    /// A panic was caught. It is a bug, and in the server's log.
+    /// A panic was caught. That is a bug of the module; the server's log has the details.
     Internal,
 }
 

@@ -1,12 +1,17 @@
-//! Rate limits inside Redis and Valkey: RL.TOKEN and RL.LEAKY and their kin.
+//! Rate limiting inside Redis and Valkey: RL.TOKEN, RL.LEAKY, RL.MULTI, RL.THROTTLE, RL.PEEK and RL.INFO.
 //!
-//! What a bucket is and decides is `rl-bucket`'s; here stand the edges. Where to read: `commands` is what a command does,
-//! `args` how its words are read, `reply` and `error` what it says, `cell` what redis-cell's users find unchanged,
-//! `clock` the one reading of the time, `docs` what the server tells of each command (in C's shape: `describe`), `load` how they get there,
-//! `listeners` whether anyone hears of a change, `guard` where a panic ends,
-//! `stats` what INFO counts, and `redis` with what is below it all that touches the raw Redis API, which it holds behind a
-//! small safe face.
+//! `rl-bucket` decides; this crate connects it to the server. A call goes through these files:
+//!
+//! - `redis` is the C API behind safe functions, and the only unsafe code.
+//! - `dispatch` takes each call: it catches panics, runs the handler, counts the outcome (`stats`) and sends the `reply`.
+//! - `commands` is the table of commands. Each file below it has one command, or two that share their grammar: the handler,
+//!   how it reads its words (with `args`), and its documentation (with `describe`).
+//! - `redis_cell` is what CL.THROTTLE and RL.THROTTLE have in common with the module redis-cell.
+//! - `load` registers everything, `unload` says when the module must stay, `clock` reads the time, `error` has every error.
+//!
+//! Files import each other only downwards; `tests/it/layers.rs` has the table and checks it.
 #![deny(
+    unsafe_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -14,16 +19,17 @@
 )]
 
 mod args;
-mod cell;
 mod clock;
 mod commands;
 mod describe;
-mod docs;
+mod dispatch;
 mod error;
-mod guard;
-mod listeners;
 mod load;
-mod multi;
+#[expect(unsafe_code, reason = "the C API of Redis takes and gives pointers")]
 mod redis;
+mod redis_cell;
 mod reply;
 mod stats;
+mod unload;
+
+redis::module::module!(crate::load::load, crate::unload::may_unload);

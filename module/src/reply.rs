@@ -1,26 +1,26 @@
-//! What a command answers, and how it is sent.
+//! What a command replies, and how that is sent. Redis-cell's form of a decision is in `redis_cell.rs`.
 
 use std::ffi::CString;
 
 use rl_bucket::{Algorithm, Decision, State};
 
-use crate::cell;
 use crate::error::Error;
 use crate::redis::Context;
+use crate::redis_cell;
 
-/// The answer to a call that was carried out.
+/// The reply of a command that succeeded.
 pub(crate) enum Reply {
     Nil,
     Decision(Algorithm, Decision),
-    /// RL.MULTI's: the first part that denied, and what each is told.
-    Together(Option<usize>, Vec<(Algorithm, Decision)>),
-    /// CL.THROTTLE's, in redis-cell's form.
-    Cell(Decision),
-    /// Apart, so that no other reply is as large.
+    /// RL.MULTI: the index of the first bucket that denied, and the decision of each.
+    Batch(Option<usize>, Vec<(Algorithm, Decision)>),
+    /// The form of redis-cell.
+    RedisCell(Decision),
+    /// Boxed, because it is larger than all other replies.
     Info(Box<Info>),
 }
 
-/// What RL.INFO tells of a bucket.
+/// The reply of RL.INFO.
 pub(crate) struct Info {
     pub(crate) state: State,
     pub(crate) remaining: u64,
@@ -29,12 +29,12 @@ pub(crate) struct Info {
 }
 
 /// Sends the one reply of a call.
-pub(crate) fn send(context: Context, outcome: &Result<Reply, Error>) {
-    match outcome {
+pub(crate) fn send(context: Context, result: &Result<Reply, Error>) {
+    match result {
         Ok(Reply::Nil) => context.reply_nil(),
         Ok(Reply::Decision(algorithm, decision)) => send_decision(context, *algorithm, decision),
-        Ok(Reply::Together(denied, told)) => send_together(context, *denied, told),
-        Ok(Reply::Cell(decision)) => send_integers(context, &cell::reply(decision)),
+        Ok(Reply::Batch(denied, decisions)) => send_batch(context, *denied, decisions),
+        Ok(Reply::RedisCell(decision)) => send_integers(context, &redis_cell::reply(decision)),
         Ok(Reply::Info(info)) => send_info(context, info),
         Err(Error::WrongArity) => context.reply_wrong_arity(),
         Err(error) => context.reply_error(&CString::new(error.to_string()).unwrap_or_default()),
@@ -42,13 +42,13 @@ pub(crate) fn send(context: Context, outcome: &Result<Reply, Error>) {
 }
 
 fn send_decision(context: Context, algorithm: Algorithm, decision: &Decision) {
-    let told = decision.to_wire();
+    let integers = decision.to_wire();
     match algorithm {
         Algorithm::Token => {
-            let [told @ .., _delay] = told;
-            send_integers(context, &told);
+            let [integers @ .., _delay] = integers;
+            send_integers(context, &integers);
         }
-        Algorithm::Leaky => send_integers(context, &told),
+        Algorithm::Leaky => send_integers(context, &integers),
     }
 }
 
@@ -59,21 +59,18 @@ fn send_integers(context: Context, integers: &[i64]) {
     }
 }
 
-fn send_together(context: Context, denied: Option<usize>, told: &[(Algorithm, Decision)]) {
-    context.reply_array(2 + told.len());
+/// Whether all are allowed, the number of the first bucket that denied (0 if none, else from 1 on), and each decision.
+fn send_batch(context: Context, denied: Option<usize>, decisions: &[(Algorithm, Decision)]) {
+    context.reply_array(2 + decisions.len());
     context.reply_integer(i64::from(denied.is_none()));
-    context.reply_integer(denied.map_or(0, |place| i64::try_from(place + 1).unwrap_or(i64::MAX)));
-    for (algorithm, decision) in told {
+    context.reply_integer(denied.map_or(0, |index| i64::try_from(index + 1).unwrap_or(i64::MAX)));
+    for (algorithm, decision) in decisions {
         send_decision(context, *algorithm, decision);
     }
 }
 
 fn send_info(context: Context, info: &Info) {
     let policy = info.state.policy();
-    let algorithm = match info.state.algorithm() {
-        Algorithm::Token => "token",
-        Algorithm::Leaky => "leaky",
-    };
     let integer = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let integers = [
         ("limit", integer(policy.capacity().get())),
@@ -84,7 +81,7 @@ fn send_info(context: Context, info: &Info) {
     ];
     context.reply_map(2 + integers.len());
     context.reply_text("algorithm");
-    context.reply_text(algorithm);
+    context.reply_text(info.state.algorithm().name());
     context.reply_text("rate");
     context.reply_text(&policy.rate().to_string());
     for (name, value) in integers {

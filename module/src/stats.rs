@@ -1,86 +1,112 @@
-//! What `INFO rl` counts since the module was loaded.
+//! Counts calls by their outcome, and writes `INFO rl`.
+//!
+//! Each command has its own [`Counters`], in its file. All counts start at zero when the module is loaded.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::Error;
-use crate::listeners;
+use crate::redis::{InfoWriter, panics, propagation};
 use crate::reply::Reply;
 
-/// The commands that are counted apart; CL.THROTTLE counts as RL.THROTTLE.
+/// What became of a call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Counted {
-    Token,
-    Leaky,
-    Peek,
-    Info,
-    Multi,
-    Throttle,
+pub(crate) enum Outcome {
+    Allowed,
+    /// Denied, with a wait after which the call passes.
+    Denied,
+    /// Denied, and no wait helps: the cost is above the capacity.
+    Never,
+    /// Answered without a charge.
+    Peeked,
+    /// Answered with an error.
+    Failed,
 }
 
-/// Their names in INFO, which puts `rl_` before each.
-const NAMES: [&CStr; 6] = [c"token", c"leaky", c"peek", c"info", c"multi", c"throttle"];
-
-/// What may become of a call. A denial that no wait can help is `never` and not `denied`.
-const OUTCOMES: [&CStr; 5] = [c"allowed", c"denied", c"never", c"peeked", c"failed"];
-
-static CALLS: [[AtomicU64; OUTCOMES.len()]; NAMES.len()] =
-    [const { [const { AtomicU64::new(0) }; OUTCOMES.len()] }; NAMES.len()];
-static PANICS: AtomicU64 = AtomicU64::new(0);
-
-/// Counts one call by what became of it.
-pub(crate) fn count(command: Counted, outcome: &Result<Reply, Error>) {
-    let counter = CALLS
-        .get(command as usize)
-        .and_then(|calls| calls.get(place(command, outcome)));
-    if let Some(counter) = counter {
-        increment(counter);
-    }
-}
-
-/// Counts a panic that was caught.
-pub(crate) fn count_panic() {
-    increment(&PANICS);
-}
-
-/// Redis runs commands on one thread, so that a load and a store lose nothing and cost less than a locked addition.
-fn increment(counter: &AtomicU64) {
-    counter.store(
-        counter.load(Ordering::Relaxed).wrapping_add(1),
-        Ordering::Relaxed,
-    );
-}
-
-/// The place of an outcome in [`OUTCOMES`].
-fn place(command: Counted, outcome: &Result<Reply, Error>) -> usize {
-    let (allowed, never) = match (command, outcome) {
-        (_, Err(_)) => return 4,
-        (Counted::Peek | Counted::Info, _) | (_, Ok(Reply::Nil | Reply::Info(_))) => return 3,
-        (_, Ok(Reply::Decision(_, decision) | Reply::Cell(decision))) => {
-            (decision.allowed > 0, decision.retry_after_ms.is_none())
+impl Outcome {
+    /// The outcome of a command that charges a bucket.
+    pub(crate) fn of_charge(reply: &Reply) -> Self {
+        let (allowed, never) = match reply {
+            Reply::Nil | Reply::Info(_) => return Self::Peeked,
+            Reply::Decision(_, decision) | Reply::RedisCell(decision) => {
+                (decision.allowed > 0, decision.retry_after_ms.is_none())
+            }
+            Reply::Batch(denied, decisions) => (
+                denied.is_none(),
+                decisions
+                    .iter()
+                    .any(|(_, decision)| decision.retry_after_ms.is_none()),
+            ),
+        };
+        match (allowed, never) {
+            (true, _) => Self::Allowed,
+            (false, false) => Self::Denied,
+            (false, true) => Self::Never,
         }
-        (_, Ok(Reply::Together(denied, told))) => (
-            denied.is_none(),
-            told.iter()
-                .any(|(_, decision)| decision.retry_after_ms.is_none()),
-        ),
-    };
-    match (allowed, never) {
-        (true, _) => 0,
-        (false, false) => 1,
-        (false, true) => 2,
     }
 }
 
-/// Tells all that was counted: `command` tells a command's line, and `number` each of the numbers after them.
-pub(crate) fn tell(
-    mut command: impl FnMut(&CStr, &mut dyn Iterator<Item = (&'static CStr, u64)>),
-    mut number: impl FnMut(&CStr, u64),
-) {
-    for (name, calls) in NAMES.iter().zip(&CALLS) {
-        let counts = calls.iter().map(|counter| counter.load(Ordering::Relaxed));
-        command(name, &mut OUTCOMES.iter().copied().zip(counts));
+/// The calls of one command, by outcome.
+pub(crate) struct Counters {
+    allowed: AtomicU64,
+    denied: AtomicU64,
+    never: AtomicU64,
+    peeked: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) const fn new() -> Self {
+        Self {
+            allowed: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
+            never: AtomicU64::new(0),
+            peeked: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
     }
-    number(c"panics", PANICS.load(Ordering::Relaxed));
-    number(c"propagating", listeners::are_there().into());
+
+    /// Counts one call.
+    ///
+    /// Redis runs commands on one thread, so a load and a store lose no count, and cost less than a locked addition.
+    pub(crate) fn count(&self, outcome: Outcome) {
+        let counter = self.counter(outcome);
+        counter.store(
+            counter.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Relaxed,
+        );
+    }
+
+    fn counter(&self, outcome: Outcome) -> &AtomicU64 {
+        match outcome {
+            Outcome::Allowed => &self.allowed,
+            Outcome::Denied => &self.denied,
+            Outcome::Never => &self.never,
+            Outcome::Peeked => &self.peeked,
+            Outcome::Failed => &self.failed,
+        }
+    }
+
+    /// The fields of the command's line in INFO.
+    fn fields(&self) -> [(&'static CStr, u64); 5] {
+        [
+            (c"allowed", Outcome::Allowed),
+            (c"denied", Outcome::Denied),
+            (c"never", Outcome::Never),
+            (c"peeked", Outcome::Peeked),
+            (c"failed", Outcome::Failed),
+        ]
+        .map(|(name, outcome)| (name, self.counter(outcome).load(Ordering::Relaxed)))
+    }
+}
+
+/// Writes a line for each command, then the number of caught panics, and whether changes are sent to replicas and the AOF.
+pub(crate) fn write_info<'a>(
+    writer: &InfoWriter,
+    commands: impl Iterator<Item = (&'a CStr, &'a Counters)>,
+) {
+    for (name, counters) in commands {
+        writer.dictionary(name, counters.fields());
+    }
+    writer.field(c"panics", panics());
+    writer.field(c"propagating", propagation::is_enabled().into());
 }

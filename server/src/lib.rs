@@ -15,6 +15,8 @@
 //! handle requests. [`Limiter`] calls Redis, within a deadline, and decides what happens without it. `main.rs` connects
 //! these parts.
 
+#![forbid(unsafe_code)]
+
 mod client_address;
 mod config;
 mod connections;

@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 
+use args::Words;
 use client_address::{ClientIpHeader, Networks, Proxies};
 use rl_bucket::{
     Algorithm, Bucket, Capacity, Change, Policy, Rate, Request, State, Tokens, UnixMicros,
@@ -61,28 +62,62 @@ pub(crate) fn state(data: &[u8]) {
     }
 }
 
-/// The words of every command, one a line.
+/// The words of every command, one a line, read in the order of its grammar. The grammars themselves are in
+/// `module/src/commands/`, whose own tests replay this corpus.
 pub(crate) fn arguments(data: &[u8]) {
-    let words: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
-    for algorithm in [Algorithm::Token, Algorithm::Leaky] {
-        if let Ok((policy, request)) = args::limit(algorithm, words.iter().copied()) {
-            assert!(policy.capacity().get() > 0);
-            assert!(!matches!(
-                request,
-                Request::Partial(Tokens::ZERO)
-                    | Request::Force(Tokens::ZERO)
-                    | Request::Refund(Tokens::ZERO)
-            ));
+    let split = || Words::new("rl.token", data.split(|byte| *byte == b'\n'));
+    if let Ok((policy, request)) = limit(split()) {
+        assert!(policy.capacity().get() > 0);
+        assert!(!matches!(
+            request,
+            Request::Partial(Tokens::ZERO)
+                | Request::Force(Tokens::ZERO)
+                | Request::Refund(Tokens::ZERO)
+        ));
+    }
+    let mut words = split();
+    if let Ok(cost) = words.cost() {
+        assert!(cost <= Tokens::MAX);
+        let _ = words.end();
+    }
+    let mut words = split();
+    while words.any().is_ok() {
+        if let Ok((policy, cost)) = part(&mut words) {
+            assert!(policy.capacity().get() > 0 && cost <= Tokens::MAX);
         }
     }
-    if let Ok(Request::Cost(cost)) = args::peek(words.iter().copied()) {
-        assert!(cost <= Tokens::MAX);
+    if let Ok((at_least_one, quantity)) = throttle(split()) {
+        assert!(at_least_one.iter().all(|n| *n > Tokens::ZERO));
+        assert!(quantity <= Tokens::MAX);
     }
-    if let Ok(limits) = args::multi(words.iter().copied()) {
-        assert!(limits.len() * 5 == words.len() && limits.len() <= 1000);
-    }
-    let _ = args::throttle("rl.throttle", words.iter().copied());
-    let _ = args::end(words.iter().copied());
+}
+
+/// `rate burst [COST n [PARTIAL] | FORCE n | REFUND n]`
+fn limit<'a>(
+    mut words: Words<impl Iterator<Item = &'a [u8]>>,
+) -> Result<(Policy, Request), error::Error> {
+    let (policy, request) = (words.policy("burst")?, words.request()?);
+    words.end()?;
+    Ok((policy, request))
+}
+
+/// `TOKEN|LEAKY rate capacity cost`, of RL.MULTI.
+fn part<'a>(
+    words: &mut Words<impl Iterator<Item = &'a [u8]>>,
+) -> Result<(Policy, Tokens), error::Error> {
+    words.algorithm()?;
+    Ok((words.policy("capacity")?, words.tokens()?))
+}
+
+/// `max_burst count period [quantity]`
+fn throttle<'a>(
+    mut words: Words<impl Iterator<Item = &'a [u8]>>,
+) -> Result<([Tokens; 2], Tokens), error::Error> {
+    words.tokens()?;
+    let at_least_one = [words.at_least_one("count")?, words.at_least_one("period")?];
+    let quantity = words.tokens_or_one()?;
+    words.end()?;
+    Ok((at_least_one, quantity))
 }
 
 /// Sequences of calls on one bucket, each answered as the oracle answers it.

@@ -102,6 +102,37 @@ type Table = &'static [(&'static str, &'static [&'static str])];
 
 const BUCKET: Table = &[];
 
+const MODULE: Table = &[
+    ("error", &[]),
+    ("redis_cell", &[]),
+    ("args", &["error"]),
+    ("redis", &["error"]),
+    ("clock", &["redis"]),
+    ("reply", &["error", "redis", "redis_cell"]),
+    ("stats", &["redis", "reply"]),
+    ("dispatch", &["error", "redis", "reply", "stats"]),
+    ("describe", &["dispatch", "redis", "stats"]),
+    (
+        "commands",
+        &[
+            "args",
+            "clock",
+            "describe",
+            "dispatch",
+            "error",
+            "redis",
+            "redis_cell",
+            "reply",
+            "stats",
+        ],
+    ),
+    (
+        "load",
+        &["commands", "describe", "redis", "redis_cell", "stats"],
+    ),
+    ("unload", &["commands", "describe", "redis"]),
+];
+
 const SERVER: Table = &[
     ("limit", &[]),
     ("client_address", &[]),
@@ -140,7 +171,11 @@ const SERVER: Table = &[
     ),
 ];
 
-const CRATES: [(&str, Table); 2] = [("module/bucket/src", BUCKET), ("server/src", SERVER)];
+const CRATES: [(&str, Table); 3] = [
+    ("module/bucket/src", BUCKET),
+    ("module/src", MODULE),
+    ("server/src", SERVER),
+];
 
 #[test]
 fn imports_form_no_circle() {

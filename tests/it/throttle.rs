@@ -269,7 +269,7 @@ fn where_the_name_is_taken_the_module_warns_and_loads_without_it() {
         "cl-throttle",
     ]);
     assert!(
-        server.log().contains("cl.throttle is taken"),
+        server.log().contains("cl.throttle is already registered"),
         "{}",
         server.log()
     );

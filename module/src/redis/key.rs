@@ -1,6 +1,6 @@
-//! An open key: reading a bucket from it, and storing one in it.
+//! [`Key`]: an open key, from which a bucket is read and in which it is stored. Several keys of one call are in `keys.rs`.
 //!
-//! No pointer into a value lives across a call that can run other code, and no open key does. Another module may delete,
+//! No pointer into a value, and no open key, lives across a call that can run code of other modules. A module may delete,
 //! overwrite or rename any key in a callback; the server then frees what an open key, and a pointer from `StringDMA`, point
 //! to. In Redis 6.2 to 8.6 and Valkey 8.1 to 9.1 callbacks run inside
 //!
@@ -8,48 +8,52 @@
 //! - `StringSet` and `StringTruncate` of a missing key: `new`
 //! - `DeleteKey`, and `StringSet` over a value: the server event `key` (Redis 7.2, Valkey 8 on), and a type's `unlink`
 //! - `NotifyKeyspaceEvent`: the event
-//! - `Call`: all that its command does, and command filters
+//! - `Call`: everything that its command does, and command filters
 //!
-//! and not inside `OpenKey` of a key that is there (but in Redis 6.2, see [`super::keys`]), `KeyType`, `ValueLength`, `StringDMA`, `GetExpire`, `SetAbsExpire`,
-//! `SignalModifiedKey`, `Replicate`, `ReplicateVerbatim` and `CloseKey`.
+//! and not inside `OpenKey` of an existing key (except in Redis 6.2, see `keys.rs`), `KeyType`, `ValueLength`, `StringDMA`,
+//! `GetExpire`, `SetAbsExpire`, `SignalModifiedKey`, `Replicate`, `ReplicateVerbatim` and `CloseKey`.
 //!
-//! So a [`Key`] borrows its [`Call`] mutably: the compiler lets no second key be open beside it. While it is open only
-//! functions of the second list are called. A function of the first list ends its use: what else is to be done needs the
-//! key to be opened again, and events are sent when it is closed. Several keys are read and written by [`super::keys`].
+//! So a [`Key`] borrows its [`Call`] mutably, and the compiler rejects a second key that is open beside it. While a key is
+//! open, only functions of the second list are called. A function of the first list is the last use of an open key: more
+//! work opens the key again, and events are sent after it is closed.
 
-use std::ffi::{CStr, c_char, c_int, c_longlong};
+use std::ffi::{CStr, c_int, c_longlong};
 use std::marker::PhantomData;
 use std::ptr;
-use std::sync::atomic::Ordering;
 
 use redis_module::raw::{self, RedisModuleKey, RedisModuleString};
 use rl_bucket::{Change, State};
 
-use super::{Call, Context, OK, PXAT, READ, WRITE};
+use super::call::Call;
+use super::context::Context;
+use super::ffi::api;
+use super::propagation::replicate;
 use crate::error::Error;
-use crate::listeners;
 
-/// What a key without a deadline has in the place of one.
+const READ: c_int = raw::REDISMODULE_READ.cast_signed();
+const WRITE: c_int = raw::REDISMODULE_WRITE.cast_signed();
+
+/// The remaining time of a key that has no deadline.
 const NO_EXPIRE: c_longlong = -1;
 
-/// An open key of a call; closed when dropped.
+/// An open key of a call. Dropping it closes it.
 pub(crate) struct Key<'a> {
     context: Context,
     name: *mut RedisModuleString,
     key: *mut RedisModuleKey,
     mode: c_int,
-    /// The bucket in it and where its bytes are, once they were looked for.
+    /// The bucket in the key and the address of its bytes, after [`Key::state`] has read them.
     pub(super) loaded: Option<(State, *mut u8)>,
     call: PhantomData<&'a mut Call<'a>>,
 }
 
 impl Call<'_> {
-    /// Opens the key that argument `i` names.
+    /// Opens the key named by argument `i`.
     pub(crate) fn open_for_reading(&mut self, i: usize) -> Result<Key<'_>, Error> {
         self.open(i, READ)
     }
 
-    /// Opens the key that argument `i` names.
+    /// Opens the key named by argument `i`.
     pub(crate) fn open_for_writing(&mut self, i: usize) -> Result<Key<'_>, Error> {
         self.open(i, READ | WRITE)
     }
@@ -57,7 +61,7 @@ impl Call<'_> {
     fn open(&mut self, i: usize, mode: c_int) -> Result<Key<'_>, Error> {
         let name = self.argument(i).ok_or(Error::WrongArity)?;
         // SAFETY: the context is alive, and the name lives as long as the call, which the key borrows.
-        Ok(unsafe { Key::open(self.context, name, mode) })
+        Ok(unsafe { Key::open(self.context(), name, mode) })
     }
 }
 
@@ -78,55 +82,60 @@ impl Key<'_> {
         }
     }
 
-    /// The bucket in this key, if there is one.
+    /// The bucket in this key. `None` if the key is missing, an error if it holds something else.
     pub(crate) fn state(&mut self) -> Result<Option<State>, Error> {
         let Some(bytes) = self.bytes(State::LEN) else {
             return self.is_empty().then_some(None).ok_or(Error::WrongType);
         };
-        // SAFETY: there are as many bytes, and nothing changes them meanwhile.
+        // SAFETY: there are `LEN` bytes, and nothing changes them while the slice lives.
         let stored = unsafe { std::slice::from_raw_parts(bytes, State::LEN) };
         let state = State::decode(stored).ok_or(Error::WrongType)?;
         self.loaded = Some((state, bytes));
         Ok(Some(state))
     }
 
-    /// The string in this key, if it is one of this length that has a deadline.
-    pub(crate) fn volatile_text(&self, len: usize) -> Option<&[u8]> {
+    /// The value of this key, if it is a string of this length and the key has a deadline.
+    pub(crate) fn string_with_deadline(&self, len: usize) -> Option<&[u8]> {
         let bytes = self.bytes(len)?;
-        // SAFETY: the key is open and holds a string: Redis 8.2 crashes when asked for the deadline of a missing one. There
-        // are as many bytes, and they stay until the key is changed, which no method does while they are borrowed.
+        // SAFETY: the key is open and holds a string: `GetExpire` of a missing key crashes Redis 8.2. There are `len` bytes,
+        // and they stay until the key is changed, which no method does while they are borrowed.
         unsafe {
-            let is_volatile = api!(RedisModule_GetExpire(self.key)) != NO_EXPIRE;
-            is_volatile.then(|| std::slice::from_raw_parts(bytes, len))
+            let has_deadline = api!(RedisModule_GetExpire(self.key)) != NO_EXPIRE;
+            has_deadline.then(|| std::slice::from_raw_parts(bytes, len))
         }
     }
 
-    /// Where the string in this key is, if it is one of this length; to be written to only if it was opened for that.
+    /// The address of the value, if it is a string of this length. Only a key that is open for writing may be written to.
     ///
-    /// The length is asked for first: a look at the bytes of a string that is not stored raw changes how it is stored.
+    /// The length is read first, because `StringDMA` changes the encoding of a string that is not stored raw.
     fn bytes(&self, len: usize) -> Option<*mut u8> {
-        let mut found = 0;
+        let mut actual_len = 0;
         // SAFETY: the key is open, or null, which has no length. A value of another type has no bytes.
         let bytes: *mut u8 = unsafe {
             if api!(RedisModule_ValueLength(self.key)) != len {
                 return None;
             }
-            api!(RedisModule_StringDMA(self.key, &raw mut found, self.mode)).cast()
+            api!(RedisModule_StringDMA(
+                self.key,
+                &raw mut actual_len,
+                self.mode
+            ))
+            .cast()
         };
-        (!bytes.is_null() && found == len).then_some(bytes)
+        (!bytes.is_null() && actual_len == len).then_some(bytes)
     }
 
     fn is_empty(&self) -> bool {
-        // SAFETY: the key is open; null means that it is missing, and its type is then EMPTY.
+        // SAFETY: the key is open. Null stands for a missing key, whose type is EMPTY.
         let kind = unsafe { api!(RedisModule_KeyType(self.key)) };
         kind as isize == raw::REDISMODULE_KEYTYPE_EMPTY
     }
 
-    /// Applies a change to the bucket that [`Key::state`] found, and informs replicas, the AOF, watchers, tracking clients
-    /// and subscribers of keyspace events. Closes the key.
+    /// Applies a change to the bucket that [`Key::state`] returned, and informs replicas, the AOF, watchers, tracking
+    /// clients and subscribers of keyspace events. Closes the key.
     ///
-    /// What is replicated is the effect, never the command that read the clock. It goes first: a server that cannot
-    /// replicate it (`rename-command SET`) says so before anything has changed.
+    /// The effect is replicated, never the command, which read the clock. Replication comes first: a server that cannot
+    /// replicate (`rename-command SET`) fails before anything has changed.
     pub(crate) fn save(self, change: Change) -> Result<(), Error> {
         match change {
             Change::Nothing => Ok(()),
@@ -143,31 +152,31 @@ impl Key<'_> {
             return Ok(());
         };
         let (context, name) = (self.context, self.name);
-        let moves = loaded.deadline_ms() != deadline_ms;
-        // SAFETY: the key is open for writing and holds a string of this length. Its bytes are where they were: only
-        // functions that run no other code were called since.
+        let deadline_moves = loaded.deadline_ms() != deadline_ms;
+        // SAFETY: the key is open for writing and holds a string of this length. Its bytes have not
+        // moved: since they were read, only functions were called that run no code of other modules.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), stored, State::LEN) };
-        if moves {
+        if deadline_moves {
             self.set_deadline(deadline_ms);
         }
         self.close_modified();
         Event::SET.send(context, name);
-        if moves {
+        if deadline_moves {
             Event::EXPIRE.send(context, name);
         }
         Ok(())
     }
 
-    /// Makes the key a bucket with a deadline. It is missing, or holds what redis-cell left.
+    /// Creates the key, or replaces the value of redis-cell that it holds, and sets its deadline.
     ///
-    /// Value and key are set in one function, inside which `new` is sent. The key then holds what it was given unless a
-    /// callback has changed it, so it is opened again for its deadline, and what is not ours any more is left alone.
+    /// `StringSet` sends the event `new`, and a callback may change the key. So the key is opened again to set its deadline,
+    /// and it is left alone if it no longer holds `bytes`.
     fn create(self, bytes: &[u8; State::LEN], deadline_ms: u64) {
         let (context, name, mode) = (self.context, self.name, self.mode);
         let (text, no_context) = (bytes.as_ptr().cast(), ptr::null_mut());
-        // SAFETY: the key is open for writing. The string is ours until it is freed as often as it was created and
-        // retained. Servers before Redis 8.2 and Valkey 8.1 count their own reference only after `new`: the second one of
-        // ours keeps the value alive if a callback deletes the key, and this open key valid until it is closed.
+        // SAFETY: the key is open for writing. The string is valid until it is freed as often as it was created
+        // and retained. Servers before Redis 8.2 and Valkey 8.1 count their own reference only after `new`: the second
+        // reference keeps the value alive if a callback deletes the key, and this open key valid until it is closed.
         unsafe {
             let value = api!(RedisModule_CreateString(no_context, text, State::LEN));
             api!(RedisModule_RetainString(no_context, value));
@@ -176,13 +185,13 @@ impl Key<'_> {
             api!(RedisModule_FreeString(no_context, value));
             api!(RedisModule_FreeString(no_context, value));
         }
-        // SAFETY: context and name outlive this function's caller, and the key was closed.
+        // SAFETY: context and name outlive the caller of this function, and the key was closed.
         let key = unsafe { Key::open(context, name, mode) };
-        let is_ours = key.bytes(State::LEN).is_some_and(|stored| {
-            // SAFETY: there are as many bytes, and nothing changes them meanwhile.
+        let is_unchanged = key.bytes(State::LEN).is_some_and(|stored| {
+            // SAFETY: there are `LEN` bytes, and nothing changes them while the slice lives.
             unsafe { std::slice::from_raw_parts(stored, State::LEN) == bytes }
         });
-        if is_ours {
+        if is_unchanged {
             key.set_deadline(deadline_ms);
         }
         key.close_modified();
@@ -216,62 +225,14 @@ impl Key<'_> {
     }
 }
 
-impl Context {
-    /// Informs watchers and tracking clients. Runs no other code.
-    pub(super) fn signal_modified(self, name: *mut RedisModuleString) {
-        // SAFETY: the context is alive, and so is the name, an argument of the call.
-        unsafe { api!(RedisModule_SignalModifiedKey(self.0, name)) };
-    }
-}
-
 impl Drop for Key<'_> {
     fn drop(&mut self) {
-        // SAFETY: the key was opened by us and is closed once; null is allowed.
+        // SAFETY: the key was opened by `Key::open` and is closed once; null is allowed.
         unsafe { api!(RedisModule_CloseKey(self.key)) }
     }
 }
 
-/// Sends what the key will hold, and until when, to replicas and the AOF if there are any, and counts a change for the save
-/// points. Runs no other code.
-pub(super) fn replicate(
-    context: Context,
-    name: *mut RedisModuleString,
-    held: Option<(&[u8; State::LEN], u64)>,
-) -> Result<(), Error> {
-    let ctx = context.0;
-    let (set, del) = (c"SET".as_ptr(), c"DEL".as_ptr());
-    let mut digits = itoa::Buffer::new();
-    // SAFETY: the context is alive, and PXAT since the module was loaded; the format of a command is that of the
-    // arguments after it.
-    let sent = unsafe {
-        match held {
-            // It goes nowhere, whatever it says.
-            _ if !listeners::are_there() => api!(RedisModule_ReplicateVerbatim(ctx)),
-            None => api!(RedisModule_Replicate(ctx, del, c"s".as_ptr(), name)),
-            Some((bytes, deadline_ms)) => {
-                let deadline = digits.format(deadline_ms);
-                api!(RedisModule_Replicate(
-                    ctx,
-                    set,
-                    c"sbsb".as_ptr(),
-                    name,
-                    bytes.as_ptr().cast::<c_char>(),
-                    State::LEN,
-                    PXAT.load(Ordering::Relaxed),
-                    deadline.as_ptr().cast::<c_char>(),
-                    deadline.len(),
-                ))
-            }
-        }
-    };
-    if sent == OK {
-        Ok(())
-    } else {
-        Err(Error::NotReplicated)
-    }
-}
-
-/// A keyspace event: those of Redis's SET and DEL, which replicas run for the same change.
+/// A keyspace event. The module sends the events of SET and DEL, which replicas run for the same change.
 pub(super) struct Event {
     kind: c_int,
     name: &'static CStr,

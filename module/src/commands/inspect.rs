@@ -1,0 +1,99 @@
+//! RL.PEEK and RL.INFO: read one bucket and change nothing.
+
+use rl_bucket::{Bucket, Request, Tokens};
+
+use crate::args::Words;
+use crate::clock;
+use crate::describe::{COST, CommandSpec, KEY};
+use crate::dispatch::Handler;
+use crate::error::Error;
+use crate::redis::{Call, Documentation};
+use crate::reply::{self, Reply};
+use crate::stats::{Counters, Outcome};
+
+/// `RL.PEEK key [COST n]`
+pub(super) const PEEK: CommandSpec = CommandSpec {
+    writes: false,
+    ..CommandSpec::new::<Peek>(
+        c"rl.peek",
+        Documentation {
+            summary: c"Answers as the command that made the bucket would, and changes nothing.",
+            complexity: c"O(1)",
+            arity: -2,
+            arguments: &[KEY, COST.optional()],
+        },
+    )
+};
+
+/// `RL.INFO key`
+pub(super) const INFO: CommandSpec = CommandSpec {
+    writes: false,
+    ..CommandSpec::new::<Info>(
+        c"rl.info",
+        Documentation {
+            summary: c"Tells a person what is known of a bucket.",
+            complexity: c"O(1)",
+            arity: 2,
+            arguments: &[KEY],
+        },
+    )
+};
+
+struct Peek;
+
+impl Handler for Peek {
+    const COUNTERS: &'static Counters = {
+        static COUNTERS: Counters = Counters::new();
+        &COUNTERS
+    };
+
+    fn handle(call: &mut Call<'_>) -> Result<Reply, Error> {
+        let request = parse_peek(call.words_after_key())?;
+        let Some(state) = call.open_for_reading(1)?.state()? else {
+            return Ok(Reply::Nil);
+        };
+        let decision = Bucket::stored(state, clock::now()).decide(request)?;
+        Ok(Reply::Decision(state.algorithm(), decision))
+    }
+
+    fn outcome(_: &Reply) -> Outcome {
+        Outcome::Peeked
+    }
+}
+
+/// Reads the words of RL.PEEK after the key.
+pub(super) fn parse_peek<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Request, Error> {
+    let mut words = Words::new("rl.peek", words);
+    let cost = words.cost()?;
+    words.end()?;
+    Ok(Request::Cost(cost))
+}
+
+struct Info;
+
+impl Handler for Info {
+    const COUNTERS: &'static Counters = {
+        static COUNTERS: Counters = Counters::new();
+        &COUNTERS
+    };
+
+    fn handle(call: &mut Call<'_>) -> Result<Reply, Error> {
+        Words::new("rl.info", call.words_after_key()).end()?;
+        let Some(state) = call.open_for_reading(1)?.state()? else {
+            return Ok(Reply::Nil);
+        };
+        let mut bucket = Bucket::stored(state, clock::now());
+        let free = bucket.decide(Request::Cost(Tokens::ZERO))?;
+        let one = bucket.decide(Request::Cost(Tokens::ONE))?;
+        Ok(Reply::Info(Box::new(reply::Info {
+            state,
+            remaining: free.remaining,
+            retry_after_ms: one.retry_after_ms,
+            reset_after_ms: free.reset_after_ms,
+        })))
+    }
+
+    fn outcome(_: &Reply) -> Outcome {
+        Outcome::Peeked
+    }
+}

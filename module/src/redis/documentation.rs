@@ -1,0 +1,268 @@
+//! Tells the server what COMMAND DOCS and the hints of redis-cli say about a command.
+//!
+//! The types are plain data for constants. Their translation to the structs of the C API is private to this file: it makes
+//! pointers, which are followed only while everything that they point to is alive.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
+
+use redis_module::raw::{
+    self, RedisModuleCommandArg, RedisModuleCommandInfo, RedisModuleCommandKeySpec,
+};
+
+use super::context::{Context, KeyPositions};
+
+/// The documentation of a command.
+#[derive(Clone, Copy)]
+pub(crate) struct Documentation {
+    /// One sentence.
+    pub(crate) summary: &'static CStr,
+    /// The time complexity, such as `O(1)`.
+    pub(crate) complexity: &'static CStr,
+    /// The number of words with the command's name; the negated minimum if there can be more.
+    pub(crate) arity: c_int,
+    pub(crate) arguments: &'static [Argument],
+}
+
+/// One argument of a command.
+#[derive(Clone, Copy)]
+pub(crate) struct Argument {
+    pub(crate) name: &'static CStr,
+    pub(crate) kind: Kind,
+    /// The option word before the argument, or the whole argument if its kind is [`Kind::Word`].
+    pub(crate) token: Option<&'static CStr>,
+    pub(crate) optional: bool,
+    /// Whether it can be repeated.
+    pub(crate) multiple: bool,
+}
+
+/// The type of an argument.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Key,
+    Text,
+    Integer,
+    /// Only its token.
+    Word,
+    OneOf(&'static [Argument]),
+    /// All of these, in this order.
+    Block(&'static [Argument]),
+}
+
+impl Argument {
+    /// A required argument without a token.
+    pub(crate) const fn new(name: &'static CStr, kind: Kind) -> Self {
+        Self {
+            name,
+            kind,
+            token: None,
+            optional: false,
+            multiple: false,
+        }
+    }
+
+    /// This argument after the word `token`.
+    pub(crate) const fn with_token(self, token: &'static CStr) -> Self {
+        Self {
+            token: Some(token),
+            ..self
+        }
+    }
+
+    /// This argument, which may be left out.
+    pub(crate) const fn optional(self) -> Self {
+        Self {
+            optional: true,
+            ..self
+        }
+    }
+
+    /// This argument, once or more.
+    pub(crate) const fn repeated(self) -> Self {
+        Self {
+            multiple: true,
+            ..self
+        }
+    }
+}
+
+impl Context {
+    /// Sets the documentation of a registered command. Does nothing before Redis 7.0, where a module cannot.
+    pub(crate) fn set_documentation(
+        self,
+        name: &CStr,
+        documentation: &Documentation,
+        keys: KeyPositions,
+        writes: bool,
+    ) {
+        let info = CommandInfo::new(documentation, keys, writes);
+        // SAFETY: the command is one of this module; all that the info points to is alive, and Redis copies it.
+        unsafe {
+            if let Some(set) = raw::RedisModule_SetCommandInfo {
+                set(self.command(name), &raw const info.info);
+            }
+        }
+    }
+}
+
+/// The first version that has the commands.
+const SINCE: &CStr = c"0.1.0";
+
+static LAYOUT: raw::RedisModuleCommandInfoVersion = raw::RedisModuleCommandInfoVersion {
+    version: 1,
+    sizeof_historyentry: size_of::<raw::RedisModuleCommandHistoryEntry>(),
+    sizeof_keyspec: size_of::<RedisModuleCommandKeySpec>(),
+    sizeof_arg: size_of::<RedisModuleCommandArg>(),
+};
+
+/// The struct that the C API takes, and everything that it points to.
+struct CommandInfo {
+    info: RedisModuleCommandInfo,
+    _keys: Box<[RedisModuleCommandKeySpec; 2]>,
+    _arguments: Vec<Box<[RedisModuleCommandArg]>>,
+}
+
+impl CommandInfo {
+    fn new(documentation: &Documentation, keys: KeyPositions, writes: bool) -> Self {
+        let mut keys = Box::new(key_specs(keys, writes));
+        let mut kept = Vec::new();
+        let info = RedisModuleCommandInfo {
+            version: &raw const LAYOUT,
+            summary: documentation.summary.as_ptr(),
+            complexity: documentation.complexity.as_ptr(),
+            since: SINCE.as_ptr(),
+            history: ptr::null_mut(),
+            tips: ptr::null(),
+            arity: documentation.arity,
+            key_specs: keys.as_mut_ptr(),
+            args: arguments(documentation.arguments, &mut kept),
+        };
+        Self {
+            info,
+            _keys: keys,
+            _arguments: kept,
+        }
+    }
+}
+
+/// Where the keys are and how they are used, and the entry that ends the list.
+fn key_specs(keys: KeyPositions, writes: bool) -> [RedisModuleCommandKeySpec; 2] {
+    let access = if writes {
+        raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_UPDATE
+    } else {
+        raw::REDISMODULE_CMD_KEY_RO
+    };
+    // A key spec counts the last key from the first one, which is argument 1; from the end if it is negative.
+    let last_key = if keys.last < 0 {
+        keys.last
+    } else {
+        keys.last - 1
+    };
+    let range = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 {
+        lastkey: last_key,
+        keystep: keys.step,
+        limit: 0,
+    };
+    let spec = |begin, find, flags| RedisModuleCommandKeySpec {
+        notes: ptr::null(),
+        flags,
+        begin_search_type: begin,
+        bs: raw::RedisModuleCommandKeySpec__bindgen_ty_1 {
+            index: raw::RedisModuleCommandKeySpec__bindgen_ty_1__bindgen_ty_1 { pos: 1 },
+        },
+        find_keys_type: find,
+        fk: raw::RedisModuleCommandKeySpec__bindgen_ty_2 { range },
+    };
+    [
+        spec(
+            raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX,
+            raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE,
+            u64::from(access | raw::REDISMODULE_CMD_KEY_ACCESS),
+        ),
+        spec(
+            raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INVALID,
+            raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_OMITTED,
+            0,
+        ),
+    ]
+}
+
+/// A list of arguments, ended by one without a name. Everything that it points to is pushed to `kept`.
+fn arguments(
+    list: &[Argument],
+    kept: &mut Vec<Box<[RedisModuleCommandArg]>>,
+) -> *mut RedisModuleCommandArg {
+    let mut entries: Vec<_> = list.iter().map(|argument| entry(argument, kept)).collect();
+    entries.push(end());
+    let mut entries = entries.into_boxed_slice();
+    let first = entries.as_mut_ptr();
+    kept.push(entries);
+    first
+}
+
+fn entry(
+    argument: &Argument,
+    kept: &mut Vec<Box<[RedisModuleCommandArg]>>,
+) -> RedisModuleCommandArg {
+    let (type_, parts) = match argument.kind {
+        Kind::Key => (
+            raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY,
+            None,
+        ),
+        Kind::Text => (
+            raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
+            None,
+        ),
+        Kind::Integer => (
+            raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
+            None,
+        ),
+        Kind::Word => (
+            raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
+            None,
+        ),
+        Kind::OneOf(parts) => (
+            raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF,
+            Some(parts),
+        ),
+        Kind::Block(parts) => (
+            raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK,
+            Some(parts),
+        ),
+    };
+    let flag = |set: bool, flag: u32| if set { flag.cast_signed() } else { 0 };
+    RedisModuleCommandArg {
+        name: argument.name.as_ptr(),
+        type_,
+        key_spec_index: if matches!(argument.kind, Kind::Key) {
+            0
+        } else {
+            NO_KEY
+        },
+        token: argument.token.map_or(ptr::null(), CStr::as_ptr),
+        flags: flag(argument.optional, raw::REDISMODULE_CMD_ARG_OPTIONAL)
+            | flag(argument.multiple, raw::REDISMODULE_CMD_ARG_MULTIPLE),
+        subargs: parts.map_or(ptr::null_mut(), |parts| arguments(parts, kept)),
+        ..end()
+    }
+}
+
+/// The key spec of an argument that is no key.
+const NO_KEY: c_int = -1;
+
+/// The entry that ends a list.
+fn end() -> RedisModuleCommandArg {
+    let none: *const c_char = ptr::null();
+    RedisModuleCommandArg {
+        name: none,
+        type_: 0,
+        key_spec_index: NO_KEY,
+        token: none,
+        summary: none,
+        since: none,
+        flags: 0,
+        deprecated_since: none,
+        subargs: ptr::null_mut(),
+        display_text: none,
+    }
+}

@@ -1,0 +1,97 @@
+//! Loading and unloading as Redis does them: the two symbols of the shared library, and what both need of the C API.
+//!
+//! What the module registers is in `load.rs`; when it refuses to be unloaded is in `unload.rs`.
+
+use std::ffi::{CStr, c_int};
+
+use redis_module::raw;
+
+use super::call::Call;
+use super::context::Context;
+use super::ffi::{Argv, Ctx, ERR, OK};
+use super::guard::{guard, log_panics};
+use super::propagation;
+
+/// The name in MODULE LIST, and the version there: 0.1.0.
+const NAME: &CStr = c"rl";
+const VERSION: c_int = 100;
+
+/// Defines the symbols that Redis looks for in a module. `$load` registers everything or gives the reason why not;
+/// `$may_unload` gives the reason why the module must stay.
+macro_rules! module {
+    ($load:path, $may_unload:path) => {
+        #[expect(
+            unsafe_code,
+            reason = "Redis finds the two by name; their bodies are in redis/module.rs"
+        )]
+        mod symbols {
+            use std::ffi::c_int;
+
+            use redis_module::raw::{RedisModuleCtx, RedisModuleString};
+
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn RedisModule_OnLoad(
+                ctx: *mut RedisModuleCtx,
+                argv: *mut *mut RedisModuleString,
+                argc: c_int,
+            ) -> c_int {
+                // SAFETY: Redis gives a live context and `argc` module arguments.
+                unsafe { $crate::redis::module::on_load(ctx, argv, argc, $load) }
+            }
+
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn RedisModule_OnUnload(ctx: *mut RedisModuleCtx) -> c_int {
+                // SAFETY: Redis gives a live context, and calls this while no command of the module runs.
+                unsafe { $crate::redis::module::on_unload(ctx, $may_unload) }
+            }
+        }
+    };
+}
+pub(crate) use module;
+
+/// Loads the module. `ERR` makes Redis refuse it.
+///
+/// # Safety
+///
+/// `ctx` is a live context, and `argv` holds `argc` live strings.
+pub(crate) unsafe fn on_load(
+    ctx: Ctx,
+    argv: Argv,
+    argc: c_int,
+    load: fn(Context, &[&[u8]]) -> Result<(), String>,
+) -> c_int {
+    let version = raw::REDISMODULE_APIVER_1.cast_signed();
+    // SAFETY: the context is alive, and the name is a C string that Redis copies.
+    if unsafe { raw::Export_RedisModule_Init(ctx, NAME.as_ptr(), VERSION, version) } != OK {
+        return ERR;
+    }
+    log_panics();
+    // SAFETY: by this function's contract.
+    let call = unsafe { Call::new(ctx, argv, argc) };
+    match guard(|| load(call.context(), &call.words().collect::<Vec<_>>())) {
+        Some(Ok(())) => {
+            propagation::init();
+            OK
+        }
+        Some(Err(reason)) => {
+            call.context().warn(&format!("not loaded: {reason}"));
+            ERR
+        }
+        None => ERR,
+    }
+}
+
+/// Unloads the module. `ERR` makes Redis keep it.
+///
+/// # Safety
+///
+/// `ctx` is a live context, and no command of the module runs.
+pub(crate) unsafe fn on_unload(ctx: Ctx, may_unload: fn(Context) -> Result<(), String>) -> c_int {
+    let context = Context(ctx);
+    if let Some(Err(reason)) = guard(|| may_unload(context)) {
+        context.warn(&format!("not unloaded: {reason}"));
+        return ERR;
+    }
+    propagation::free();
+    OK
+}
