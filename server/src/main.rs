@@ -31,6 +31,9 @@ async fn run(config: Config) -> io::Result<()> {
         addr => Some(listen(addr, "-metrics-addr")?),
     };
     info!("listening on {}", listener.local_addr()?);
+    if let Some(metrics_listener) = &metrics_listener {
+        info!("metrics on {}", metrics_listener.local_addr()?);
+    }
     let policy = config.policy.policy();
     let metrics = Arc::new(Metrics::new(policy, config.answers.deny_status));
     let limiter = Limiter::new(&config.redis, &metrics).map_err(io::Error::other)?;
@@ -40,7 +43,6 @@ async fn run(config: Config) -> io::Result<()> {
     match metrics_listener {
         None => serve(listener, routes.merge(operations.metrics())).await,
         Some(metrics_listener) => {
-            info!("metrics on {}", metrics_listener.local_addr()?);
             let operator_routes = operations.standalone();
             tokio::join!(
                 serve(listener, routes),

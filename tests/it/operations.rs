@@ -87,7 +87,9 @@ fn a_server_that_needs_no_redis_is_ready_without_it() {
 /// The same errors as on the routes of callers, on both listeners.
 #[test]
 fn wrong_methods_and_paths_get_errors_on_operator_routes_too() {
-    let (_redis, http) = start(&["-metrics-addr", "127.0.0.1:0"]);
+    let redis = RedisServer::start();
+    let flags = ["-redis", &redis.url(), "-metrics-addr", "127.0.0.1:0"];
+    let http = HttpServer::start_alone(&flags);
     let metrics_addr = http.wait_for_log("metrics on ");
     let port = metrics_addr
         .rsplit(':')

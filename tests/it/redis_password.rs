@@ -208,18 +208,14 @@ fn a_password_file_that_gives_no_password_is_an_error_at_the_start() {
         (
             "redis://:s3cret@localhost",
             good.path(),
-            "leave one of the two out",
+            "remove one of them",
         ),
         (
             "redis-cluster://:s3cret@a,b",
             good.path(),
-            "leave one of the two out",
+            "remove one of them",
         ),
-        (
-            "unix:/s?pass=s3cret",
-            good.path(),
-            "leave one of the two out",
-        ),
+        ("unix:/s?pass=s3cret", good.path(), "remove one of them"),
     ] {
         let mut command = Command::new(&artifacts().server);
         command.args(["-redis", address, "-redis-password-file", file]);

@@ -140,6 +140,7 @@ impl Connections {
                 id: *id,
                 idle_since: activity.idle_since()?,
                 has_requested: activity.has_requested(),
+                unsent_since: activity.unsent_since(),
             })
         });
         for id in eviction::choose(idle, self.max, Instant::now()) {

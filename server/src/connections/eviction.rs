@@ -13,6 +13,10 @@ const MAX_UNUSED: usize = 4;
 /// How long an unused connection may take to send its first request before it may be closed.
 const UNUSED_GRACE: Duration = Duration::from_millis(100);
 
+/// How long a client has to read a response before its connection may be closed. Shorter than the time-out for all
+/// connections, or clients that do not read could keep others out for that long.
+const UNSENT_GRACE: Duration = Duration::from_secs(1);
+
 /// A connection without a request in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IdleConnection<Id> {
@@ -21,6 +25,8 @@ pub(super) struct IdleConnection<Id> {
     pub(super) idle_since: Instant,
     /// Whether it has sent a request.
     pub(super) has_requested: bool,
+    /// When its oldest response that is not sent yet was finished.
+    pub(super) unsent_since: Option<Instant>,
 }
 
 /// The connections to close, if there may be `max_connections`: those that have been idle for longest, at most 1 in 64.
@@ -33,10 +39,14 @@ pub(super) fn choose<Id: Copy>(
     max_connections: usize,
     now: Instant,
 ) -> Vec<Id> {
-    let (used, mut unused): (Vec<_>, Vec<_>) =
+    let (mut used, mut unused): (Vec<_>, Vec<_>) =
         idle.partition(|connection| connection.has_requested);
     let few_unused = unused.len() <= max_connections / MAX_UNUSED;
     unused.retain(|connection| now - connection.idle_since >= UNUSED_GRACE);
+    used.retain(|connection| {
+        let unsent_since = connection.unsent_since;
+        unsent_since.is_none_or(|since| now - since >= UNSENT_GRACE)
+    });
     let mut candidates = if few_unused && !used.is_empty() {
         used
     } else {
@@ -65,6 +75,7 @@ mod tests {
             id,
             idle_since: now - Duration::from_millis(*idle_ms),
             has_requested: *has_requested,
+            unsent_since: None,
         });
         let mut chosen = choose(idle, max_connections, now);
         chosen.sort_unstable();
@@ -115,6 +126,27 @@ mod tests {
         for (case, table, max_connections, expected) in cases {
             assert_eq!(chosen(table, max_connections), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn a_client_has_a_second_to_read_a_response() {
+        let now = Instant::now() + Duration::from_hours(1);
+        let connection = |id, unsent_ms: Option<u64>| IdleConnection {
+            id,
+            idle_since: now - Duration::from_secs(id),
+            has_requested: true,
+            unsent_since: unsent_ms.map(|ms| now - Duration::from_millis(ms)),
+        };
+        let chosen = |unsent_ms| {
+            choose(
+                [connection(9, unsent_ms), connection(5, None)].into_iter(),
+                2,
+                now,
+            )
+        };
+        assert_eq!(chosen(None), [9]);
+        assert_eq!(chosen(Some(999)), [5]);
+        assert_eq!(chosen(Some(1000)), [9]);
     }
 
     #[test]
