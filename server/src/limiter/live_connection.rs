@@ -14,7 +14,7 @@ use rl_bucket::Decision;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::admission::{Admission, Rejection};
+use super::admission::{Admission, Permit, Rejection};
 use super::breaker::DisconnectReason;
 use super::client::{CallError, ConnectError, Connection};
 use super::slots::Slots;
@@ -82,8 +82,7 @@ impl LiveConnection {
         request: &LimitRequest,
         deadline: Instant,
     ) -> Result<Decision, CallError> {
-        let unanswered = self.traffic.unanswered();
-        let _permit = self.admission.admit(&request.key, unanswered)?;
+        let _permit = self.admit(request)?;
         let reply = pin!(self.connection.decide(request));
         self.await_reply(reply, deadline).await
     }
@@ -94,10 +93,15 @@ impl LiveConnection {
         request: &LimitRequest,
         deadline: Instant,
     ) -> Result<Decision, CallError> {
-        let unanswered = self.traffic.unanswered();
-        let _permit = self.admission.admit(&request.key, unanswered)?;
+        let _permit = self.admit(request)?;
         let reply = pin!(self.connection.decide_importing(request));
         self.await_reply(reply, deadline).await
+    }
+
+    /// Permission to wait for one more call of this caller.
+    fn admit(&self, request: &LimitRequest) -> Result<Permit<'_>, CallError> {
+        let unanswered = self.traffic.unanswered();
+        Ok(self.admission.admit(&request.key, unanswered)?)
     }
 
     /// Asks this server, the cluster node `node`, which node serves which slots.
