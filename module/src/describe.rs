@@ -13,7 +13,7 @@ pub(crate) struct CommandSpec {
     /// In lower case, with the prefix and its dot.
     pub(crate) name: &'static CStr,
     pub(crate) entry_point: EntryPoint,
-    pub(crate) counters: &'static Counters,
+    pub(crate) counters: fn() -> &'static Counters,
     pub(crate) writes: bool,
     /// Whether it takes constant time. Redis calls such commands fast.
     pub(crate) fast: bool,
@@ -27,7 +27,7 @@ impl CommandSpec {
         Self {
             name,
             entry_point: entry_point::<H>,
-            counters: H::COUNTERS,
+            counters: H::counters,
             writes: true,
             fast: true,
             keys: KeyPositions { last: 1, step: 1 },

@@ -7,8 +7,8 @@ use crate::stats::{Counters, Outcome};
 
 /// What one command does. It is implemented by a type without values, in the command's file.
 pub(crate) trait Handler {
-    /// Where its calls are counted.
-    const COUNTERS: &'static Counters;
+    /// The counters of its calls, shown by `INFO rl`.
+    fn counters() -> &'static Counters;
 
     /// Carries out one call. An error leaves every key as it was.
     fn handle(call: &mut Call<'_>) -> Result<Reply, Error>;
@@ -25,7 +25,7 @@ impl<H: Handler> Command for H {
         let replied = guard(|| {
             let result = H::handle(&mut call);
             let outcome = result.as_ref().map_or(Outcome::Failed, H::outcome);
-            H::COUNTERS.count(outcome);
+            H::counters().count(outcome);
             reply::send(context, &result);
         });
         if replied.is_none() {

@@ -115,7 +115,7 @@ impl InfoSection for Stats {
         let commands = COMMANDS.iter();
         stats::write_info(
             writer,
-            commands.map(|command| (command.field_name(), command.counters)),
+            commands.map(|command| (command.field_name(), (command.counters)())),
         );
     }
 }

@@ -42,10 +42,10 @@ pub(super) const INFO: CommandSpec = CommandSpec {
 struct Peek;
 
 impl Handler for Peek {
-    const COUNTERS: &'static Counters = {
+    fn counters() -> &'static Counters {
         static COUNTERS: Counters = Counters::new();
         &COUNTERS
-    };
+    }
 
     fn handle(call: &mut Call<'_>) -> Result<Reply, Error> {
         let request = parse_peek(call.words_after_key())?;
@@ -72,10 +72,10 @@ pub(super) fn parse_peek<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Re
 struct Info;
 
 impl Handler for Info {
-    const COUNTERS: &'static Counters = {
+    fn counters() -> &'static Counters {
         static COUNTERS: Counters = Counters::new();
         &COUNTERS
-    };
+    }
 
     fn handle(call: &mut Call<'_>) -> Result<Reply, Error> {
         Words::new("rl.info", call.words_after_key()).end()?;

@@ -55,10 +55,10 @@ const REQUEST: Argument = Argument::new(
 struct Token;
 
 impl Handler for Token {
-    const COUNTERS: &'static Counters = {
+    fn counters() -> &'static Counters {
         static COUNTERS: Counters = Counters::new();
         &COUNTERS
-    };
+    }
 
     fn handle(call: &mut Call<'_>) -> Result<Reply, Error> {
         charge(call, Algorithm::Token)
@@ -68,10 +68,10 @@ impl Handler for Token {
 struct Leaky;
 
 impl Handler for Leaky {
-    const COUNTERS: &'static Counters = {
+    fn counters() -> &'static Counters {
         static COUNTERS: Counters = Counters::new();
         &COUNTERS
-    };
+    }
 
     fn handle(call: &mut Call<'_>) -> Result<Reply, Error> {
         charge(call, Algorithm::Leaky)

@@ -53,10 +53,10 @@ const MAX_BUCKETS: usize = 1000;
 struct Multi;
 
 impl Handler for Multi {
-    const COUNTERS: &'static Counters = {
+    fn counters() -> &'static Counters {
         static COUNTERS: Counters = Counters::new();
         &COUNTERS
-    };
+    }
 
     fn handle(call: &mut Call<'_>) -> Result<Reply, Error> {
         let limits = parse(call.words_after_name())?;

@@ -35,10 +35,10 @@ const DOCUMENTATION: Documentation = Documentation {
 struct Throttle;
 
 impl Handler for Throttle {
-    const COUNTERS: &'static Counters = {
+    fn counters() -> &'static Counters {
         static COUNTERS: Counters = Counters::new();
         &COUNTERS
-    };
+    }
 
     fn handle(call: &mut Call<'_>) -> Result<Reply, Error> {
         charge(call, "rl.throttle")
@@ -48,7 +48,9 @@ impl Handler for Throttle {
 struct ClThrottle;
 
 impl Handler for ClThrottle {
-    const COUNTERS: &'static Counters = Throttle::COUNTERS;
+    fn counters() -> &'static Counters {
+        Throttle::counters()
+    }
 
     fn handle(call: &mut Call<'_>) -> Result<Reply, Error> {
         charge(call, "cl.throttle")

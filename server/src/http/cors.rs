@@ -11,7 +11,7 @@ use super::headers;
 use crate::config::Origins;
 
 /// How long a browser may cache a preflight. Most browsers cap it at two hours.
-const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(24);
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A layer that answers preflights, so that they spend no token, and lets these origins read all other answers.
 ///

@@ -73,10 +73,9 @@ impl RequestMetrics {
             Unit::Seconds,
             histograms.clone(),
         );
-        let in_use = [const { [const { [const { OnceLock::new() }; _] }; _] }; _];
         Self {
             histograms,
-            in_use,
+            in_use: Default::default(),
             deny_status,
         }
     }
