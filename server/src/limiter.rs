@@ -82,7 +82,7 @@ impl Limiter {
         let io_thread = IoThread::start()
             .map_err(|error| format!("cannot start the thread for Redis: {error}"))?;
         let config = LinkConfig {
-            deadline: flags.deadline,
+            call_timeout: flags.deadline,
             metrics: metrics.clone(),
             runtime: io_thread.handle(),
         };

@@ -1,8 +1,8 @@
-//! The routes `/token` and `/leaky`, and the router of everything that callers may request.
+//! The routes `/token` and `/leaky`, and the router of the public listener. Metrics have a listener of their own.
 //!
-//! [`router`] builds it. [`limit`] is the handler of both routes, in named steps: read the request, ask the limiter,
-//! wait if the answer is shaped, build the response. The steps themselves live in the other files of this folder, and
-//! what a decision is lives in [`crate::limiter`].
+//! [`router`] builds it. [`limit`] is the handler of both routes, in named steps: read the request, decide it, wait if
+//! `-shape` delays it, build the response. [`super::caller`] reads, [`crate::limiter`] decides, [`super::shaping`] waits
+//! and [`super::response`] builds. [`crate::limit`] defines the request and the answer that they exchange.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,21 +26,27 @@ use crate::limiter::Limiter;
 use crate::metrics::{Metrics, Outcome};
 use crate::shutdown::Shutdown;
 
-/// What all requests to the two routes share.
+/// The state that all requests to the two routes share.
 struct AppState {
     limiter: Limiter,
+    /// Finds a request's caller and bucket.
     callers: Callers,
+    /// The command-line flags for the form of responses.
     answers: AnswerFlags,
     metrics: Arc<Metrics>,
-    /// `None` without `-shape`: then no answer waits.
+    /// `None` without `-shape`: then no response is delayed.
     shaping: Option<Shaping>,
-    /// With `-trust-caller` the query chooses the bucket, so requests that a page of another origin sent are rejected.
+    /// Whether to reject requests that a web page of another origin made the browser send, unless `-cors-origins` names
+    /// that origin. True with `-trust-caller`, where the query chooses the bucket: such a page could spend anybody's.
+    /// Without it, the page could spend only the bucket of the visitor's own address.
     rejects_other_origins: bool,
 }
 
-/// `/token`, `/leaky`, the page at `/`, and 404 for every other path.
+/// `/token` and `/leaky`; with `-page` the files of the page at `/`; 404 for other paths and 405 for other methods.
 ///
-/// HEAD is handled like GET, so it spends a token too.
+/// A HEAD request takes from the bucket as a GET request does: a proxy may use either to ask for a decision.
+///
+/// `policy` is the policy of `-rate` and `-burst`, for the two routes and for the page that shows it.
 pub fn router(
     config: &Config,
     policy: Policy,
@@ -66,13 +72,14 @@ pub fn router(
         .fallback(fallback::unknown_path)
         .method_not_allowed_fallback(fallback::unknown_method)
         .with_state(state);
+    // Around everything, so that a script can read every error, and a preflight is answered before its method is refused.
     match cors::layer(&config.answers.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     }
 }
 
-/// The path of an algorithm. It is constant, so that the handler need not keep the path of the request.
+/// The path of an algorithm's route. Problem details repeat it; as a constant it does not keep the request's URI alive.
 fn path(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Token => "/token",
@@ -80,6 +87,7 @@ fn path(algorithm: Algorithm) -> &'static str {
     }
 }
 
+// These two are no `async fn` for the reason given at `limit`.
 fn token(
     State(state): State<Arc<AppState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -98,8 +106,11 @@ fn leaky(
 
 /// Handles a request to one of the two routes.
 ///
-/// This is a function that returns a future, and not an `async fn`, for memory: it reads everything it needs from the
-/// request before the first await, so that a request that waits for Redis does not keep its headers alive.
+/// This is not an `async fn`, because the future of one has room for its arguments as long as it lives. Here the request,
+/// a few hundred bytes and its headers, is dropped before the future exists, so a request that waits for Redis or for
+/// shaping does not keep it. The body is never read.
+///
+/// Errors are found before the future exists too, but become a response in it, in one place.
 fn limit(
     state: Arc<AppState>,
     algorithm: Algorithm,
@@ -108,11 +119,12 @@ fn limit(
 ) -> impl Future<Output = Response> {
     let format = ResponseFormat::from_headers(path(algorithm), request.headers());
     let address = state.callers.address(peer, request.headers());
-    let limit_request = state.read(algorithm, address, &request);
+    let parsed = state.read(algorithm, address, &request);
     drop(request);
     async move {
-        let decided = async {
-            let limit_request = limit_request?;
+        // A block of its own for `?`.
+        let responded = async {
+            let limit_request = parsed?;
             let answer = state.answer(&limit_request).await?;
             let flags = &state.answers;
             Ok(response::from_answer(
@@ -123,13 +135,14 @@ fn limit(
                 flags,
             ))
         };
-        let response: Result<Response, HttpError> = decided.await;
-        response.unwrap_or_else(|error| error.response(format))
+        let result: Result<Response, HttpError> = responded.await;
+        result.unwrap_or_else(|error| error.response(format))
     }
 }
 
 impl AppState {
-    /// What the caller at `address` requests. Nothing is spent yet.
+    /// Checks and parses the request of the caller at `address`, without spending anything. An error is counted by its
+    /// status only, like all responses, and not as a decision.
     fn read(
         &self,
         algorithm: Algorithm,
@@ -143,7 +156,11 @@ impl AppState {
         Ok(self.callers.limit_request(algorithm, address, query)?)
     }
 
-    /// The decision on a request, after the wait that shaping adds to it.
+    /// Decides a request, and returns once the delay that shaping adds is over.
+    ///
+    /// The tokens are spent and the decision is counted before the wait. They stay spent if the wait fails, because too
+    /// many requests wait or the server stops. A denial has no delay, and an answer without a decision, which
+    /// `-on-outage allow` gives, is not delayed either.
     async fn answer(&self, request: &LimitRequest) -> Result<Answer, HttpError> {
         let answer = self.decide(request).await?;
         if let (Some(shaping), Some(decision)) = (&self.shaping, answer.decision()) {
@@ -153,7 +170,8 @@ impl AppState {
         Ok(answer)
     }
 
-    /// The decision of the limiter, counted and logged.
+    /// Decides a request, and counts and logs the outcome. A request that Redis did not decide counts as `error` or
+    /// `degraded`.
     async fn decide(&self, request: &LimitRequest) -> Result<Answer, HttpError> {
         let answer = self.limiter.decide(request).await;
         let outcome = Outcome::new(&answer);

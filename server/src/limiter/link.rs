@@ -1,9 +1,13 @@
-//! A link to one Redis server: it connects, reconnects when a connection ends, and fails requests at once while the
-//! server is gone.
+//! A link to one Redis server: it connects, reconnects when a connection ends, and acts as the circuit breaker that
+//! fails requests at once while the server is gone.
 //!
-//! One task per link, [`maintain`], makes the connections and is the only place that changes the [`LinkState`].
-//! Requests read that state and make their calls over the current [`LiveConnection`], which measures them and reports
-//! when the connection must be given up. Requests never connect, and no call is sent twice.
+//! One task per link, [`maintain`], makes the connections and is the only place that changes the [`LinkState`]; the
+//! states and what leads from one to the next are in [`super::breaker`]. Requests read the state and make their calls
+//! over the current [`LiveConnection`]. It counts and times the calls, and reports to [`maintain`] why the connection
+//! cannot be used any longer: it was closed, Redis is silent, a reply does not fit its call, or Redis refuses all calls.
+//!
+//! Requests never connect. No call is sent twice, since Redis may have carried out the first and would take the tokens
+//! again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,28 +28,32 @@ use crate::limit::{LimitRequest, Unavailable};
 use crate::metrics::{Breaker, CallMetrics};
 use crate::redis_address::Node;
 
-/// How long one attempt to connect may take, once a Sentinel has named the server. Redis must decide again within a
-/// second of its return, so this and [`MIN_CONNECT_INTERVAL`] together are well below that.
+/// How long one attempt to connect may take. It starts when the address is known: [`Endpoint::server`] bounds the time
+/// to ask the Sentinels, if there are any, on its own.
+///
+/// Requests must be decided by Redis again within a second of its return. In the worst case it returns just after an
+/// attempt began that then takes all of this time, and the next attempt starts at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// The shortest time from the start of one attempt to connect to the start of the next.
 const MIN_CONNECT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What all links of a limiter have in common.
+/// What all links of a limiter share: the links of a cluster, or the only one.
 #[derive(Clone, Debug)]
 pub(super) struct LinkConfig {
-    /// How long a call may take.
-    pub(super) deadline: Duration,
+    /// How long the calls that the link makes itself may take: the first call over a connection, and checks. A request
+    /// brings the instant of its own deadline.
+    pub(super) call_timeout: Duration,
     pub(super) metrics: Arc<CallMetrics>,
-    /// Runs the tasks of the links.
+    /// Runs the tasks of the links. It is not the runtime of the requests, so that a flood of them delays no reply.
     pub(super) runtime: Handle,
 }
 
-/// Maintains the connection to one server. Dropping the link closes the connection.
+/// Maintains the connection to one server. Dropping the link closes the connection once no request uses it.
 #[derive(Debug)]
 pub(super) struct Link {
     state: watch::Receiver<LinkState<Arc<LiveConnection>>>,
-    /// Aborts the task when dropped.
+    /// Runs [`maintain`]. A set, because dropping it aborts the task; a `JoinHandle` would let the task run on.
     _task: JoinSet<()>,
 }
 
@@ -63,7 +71,8 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// At once if the server is gone or too many calls wait for it; otherwise by the deadline.
+    /// Fails at once while the server is gone, and if the connection already has as many unanswered calls as
+    /// [`super::admission`] allows. Every other error comes by the deadline.
     pub(super) async fn decide(
         &self,
         request: &LimitRequest,
@@ -73,7 +82,8 @@ impl Link {
         connection.decide(request, deadline).await
     }
 
-    /// Like [`Link::decide`], for a node that is still importing the slot of the key.
+    /// Like [`Link::decide`], but sends ASKING before the call. An ASK redirection demands that while this node imports
+    /// the hash slot of the request's key.
     pub(super) async fn decide_importing(
         &self,
         request: &LimitRequest,
@@ -83,7 +93,7 @@ impl Link {
         connection.decide_importing(request, deadline).await
     }
 
-    /// Asks this server, the cluster node `node`, which node serves which slots.
+    /// Gets the map of hash slots from this server. `node` is its own address, for replies that leave it out.
     pub(super) async fn slots(
         &self,
         node: &Node,
@@ -93,7 +103,7 @@ impl Link {
         connection.slots(node, deadline).await
     }
 
-    /// Whether requests fail at once.
+    /// Whether the last attempt to connect failed or Redis stopped to serve, so that all requests fail at once.
     pub(super) fn is_gone(&self) -> bool {
         matches!(*self.state.borrow(), LinkState::Gone(_))
     }
@@ -105,7 +115,11 @@ impl Link {
     }
 }
 
-/// Returns what is connected. Waits until `deadline` only while an attempt to connect is running.
+/// Returns what requests use while the state is [`LinkState::Connected`]: `C` is the connection of a link, or for
+/// [`super::cluster`] the map of slots.
+///
+/// Waits until `deadline` while the state is [`LinkState::Connecting`], and fails at once while it is
+/// [`LinkState::Gone`], although attempts to connect are made then too.
 pub(super) async fn ready<C: Clone>(
     state: &watch::Receiver<LinkState<C>>,
     deadline: Instant,
@@ -113,6 +127,7 @@ pub(super) async fn ready<C: Clone>(
     if let Some(outcome) = state.borrow().outcome() {
         return outcome;
     }
+    // Without an outcome either the deadline passed, or the task was aborted because the process stops.
     let mut state = state.clone();
     let is_known = |state: &LinkState<C>| state.outcome().is_some();
     let wait = timeout_at(deadline, state.wait_for(is_known));
@@ -120,15 +135,17 @@ pub(super) async fn ready<C: Clone>(
     outcome.unwrap_or(Err(Unavailable::NoAnswer))
 }
 
-/// Connects, waits until the connection must be given up, and connects again, for ever.
+/// Connects, waits until the connection cannot be used any longer, and connects again, until the link is dropped.
+///
+/// Calls that wait for replies over the old connection end with it: they fail, or their deadline passes.
 async fn maintain(
     endpoint: Endpoint,
     config: LinkConfig,
     state: watch::Sender<LinkState<Arc<LiveConnection>>>,
 ) {
-    let mut breaker = Breaker::new(config.metrics.clone());
-    let mut set_state = |new: LinkState<_>| {
-        breaker.set(new.breaker_state());
+    let mut gauge = Breaker::new(config.metrics.clone());
+    let mut replace_state = |new: LinkState<_>| {
+        gauge.set(new.breaker_state());
         state.send_replace(new)
     };
     loop {
@@ -137,17 +154,20 @@ async fn maintain(
             Ok((connection, mut disconnected)) => {
                 info!("connected to Redis at {endpoint}");
                 let connection = Arc::new(connection);
-                set_state(LinkState::Connected(Arc::clone(&connection)));
+                replace_state(LinkState::Connected(Arc::clone(&connection)));
+                // The checks never end: one that fails reports through `disconnected`, as calls do. The channel stays
+                // open as long as `connection`, so the receiver gets a reason.
                 let reason = tokio::select! {
                     reason = disconnected.recv() => reason.unwrap_or(DisconnectReason::Lost),
-                    never = connection.check_repeatedly(config.deadline) => match never {},
+                    never = connection.check_repeatedly(config.call_timeout) => match never {},
                 };
                 warn!("Redis at {endpoint}: {reason}");
-                set_state(reason.next_state());
+                replace_state(reason.next_state());
             }
             Err(ConnectError { reason, detail }) => {
-                let previous = set_state(LinkState::Gone(reason.clone()));
-                // Attempts go on every 100 ms, so only a new reason is logged.
+                let previous = replace_state(LinkState::Gone(reason.clone()));
+                // Attempts follow each other every 100 ms or so. A reason that is the same as before, for example the
+                // one for which the connection ended, is not logged again.
                 if !matches!(previous, LinkState::Gone(old) if old == reason) {
                     warn!("no connection to Redis at {endpoint}: {detail}");
                 }
@@ -157,13 +177,14 @@ async fn maintain(
     }
 }
 
-/// Makes one attempt to connect. The receiver gets the reason when the connection must be given up.
+/// Makes one attempt to connect. The receiver gets the first reason for which the connection cannot be used any longer;
+/// later ones are dropped.
 async fn connect(
     endpoint: &Endpoint,
     config: &LinkConfig,
 ) -> Result<(LiveConnection, mpsc::Receiver<DisconnectReason>), ConnectError> {
     let server = endpoint.server().await?;
-    let open = LiveConnection::open(&server, config.deadline, config.metrics.clone());
+    let open = LiveConnection::open(&server, config.call_timeout, config.metrics.clone());
     timeout(CONNECT_TIMEOUT, open)
         .await
         .unwrap_or_else(|_elapsed| Err(ConnectError::timed_out(CONNECT_TIMEOUT)))
