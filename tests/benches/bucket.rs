@@ -1,6 +1,6 @@
-//! Times of the arithmetic without Redis: `make bench`. The goal is under 25 ns for one decision.
+//! Measures the arithmetic without Redis: `make bench`. The goal is less than 25 ns for one decision.
 //!
-//! Allocations are not measured: the crate has no allocator.
+//! Allocations are not measured, because the crate does not use an allocator.
 
 use std::hint::black_box;
 
@@ -23,7 +23,7 @@ fn tokens(n: u64) -> Tokens {
     Tokens::new(n).expect("at most 2^48 - 1 tokens")
 }
 
-/// The state of a bucket of which `n` tokens are used.
+/// The state of a bucket with `n` tokens used.
 fn used(algorithm: Algorithm, n: u64) -> State {
     let mut bucket = Bucket::new(algorithm, policy(), STORED_AT);
     bucket.decide(Request::Force(tokens(n))).expect("no debt");

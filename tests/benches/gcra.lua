@@ -1,5 +1,6 @@
--- GCRA over one string that holds the theoretical arrival time, in the steps that go-redis/redis_rate takes: TIME, GET, and
--- SET with EX if allowed; waits are told as text. KEYS[1]: its key. ARGV: burst, tokens per period, period in seconds, cost.
+-- GCRA on one string that holds the theoretical arrival time, in the same steps as go-redis/redis_rate: TIME, GET, and
+-- SET with EX if allowed; waits are returned as text. KEYS[1]: its key. ARGV: burst, tokens per period, period in
+-- seconds, cost.
 local interval = ARGV[3] / ARGV[2]
 local cost = tonumber(ARGV[4])
 local time = redis.call('TIME')

@@ -1,6 +1,7 @@
-//! GET /token through rl-server beside a handler that does nothing but answer the same: `make bench`.
+//! Compares GET /token of rl-server with a bare handler that only returns the same answer: `make bench`.
 //!
-//! wrk keeps 64 connections busy, all of one caller; all take turns, in the same run and on the same cores.
+//! wrk keeps 64 connections busy, all from one address. The servers are measured in turn, in the same run and on the
+//! same cores.
 
 use std::process::Command;
 
@@ -16,7 +17,7 @@ const ROUNDS: usize = 5;
 const SECONDS: &str = "4";
 const CONNECTIONS: &str = "64";
 
-/// So that every request is allowed.
+/// Every request is allowed.
 const FLAGS: [&str; 6] = [
     "-rate",
     "1000000",
@@ -26,18 +27,18 @@ const FLAGS: [&str; 6] = [
     "1s",
 ];
 
-/// What the bare handler should leave to the real one, of its requests a second.
+/// The goal for rl-server's requests per second, as a fraction of the bare handler's.
 const GOAL: f64 = 0.70;
 
 /// One run of wrk.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     requests_per_second: f64,
-    /// Microseconds within which 50, 99 and 99.9 % were answered.
+    /// The 50th, 99th and 99.9th percentile in microseconds.
     latencies_us: [f64; 3],
 }
 
-/// Serves one answer whatever is asked, on a port of its own.
+/// Serves `answer` for every request, on a free port.
 fn serve(runtime: &Runtime, answer: &Answer) -> u16 {
     let header = |line: &String| {
         let (name, value) = line.split_once(": ").expect("a header's form");
@@ -90,7 +91,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// The medians of all rounds, and how the requests a second relate to those of the bare handler in the same round.
+/// The medians of all rounds, and the ratio of the requests per second to those of the bare handler in the same round.
 fn row(name: &str, runs: &[Run], bare: &[Run]) -> Vec<String> {
     let requests: Vec<f64> = runs.iter().map(|run| run.requests_per_second).collect();
     let of_bare = runs.iter().zip(bare);
@@ -102,14 +103,14 @@ fn row(name: &str, runs: &[Run], bare: &[Run]) -> Vec<String> {
                 .collect(),
         )
     };
-    let (least, most) = requests
+    let (min, max) = requests
         .iter()
-        .fold((f64::MAX, 0.0_f64), |(least, most), figure| {
-            (least.min(*figure), most.max(*figure))
+        .fold((f64::MAX, 0.0_f64), |(min, max), figure| {
+            (min.min(*figure), max.max(*figure))
         });
     vec![
         name.to_owned(),
-        format!("{:.0} ({least:.0} to {most:.0})", median(requests.clone())),
+        format!("{:.0} ({min:.0} to {max:.0})", median(requests.clone())),
         format!("{:.2}", median(of_bare.collect())),
         format!("{:.2}", latency(0)),
         format!("{:.2}", latency(1)),

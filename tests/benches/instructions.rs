@@ -1,9 +1,9 @@
-//! Instructions of the server for one call, counted by callgrind, and the gate over them: `make bench-instructions`.
+//! Counts the server's instructions per call with callgrind, and checks them against bounds: `make bench-instructions`.
 //!
-//! Each call is counted as the difference of two run lengths, calls sent 64 at once on one connection; what the server does
-//! meanwhile besides only ever adds, so that the least of some rounds is taken. The bounds are in `instructions.txt`.
-//! Arguments are calls of its first column: only their lines are measured. `RL_MODULE` names another librl.so, `OTHER` another
-//! module and `OTHER_CMD` a command line of it, with `{key}` for the key.
+//! The count of a call is the difference between a long and a short run, with 64 calls in flight on one connection.
+//! Other work of the server can only add instructions, so the minimum of several rounds is used. The bounds are in
+//! `instructions.txt`. Arguments are calls of its first column: only their lines are measured. `RL_MODULE` names
+//! another librl.so, `OTHER` another module and `OTHER_CMD` a command line of it, with `{key}` for the key.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use rl_tests::{
 };
 use tempfile::TempDir;
 
-/// How many calls are sent before their replies are read.
+/// The number of calls in flight.
 const AT_ONCE: usize = 64;
 
 /// The two run lengths, in batches of [`AT_ONCE`].
@@ -24,12 +24,12 @@ const LONG: usize = 40;
 
 const ROUNDS: usize = 7;
 
-/// How far over its bound a relation may be: other builds of the server and other processors differ a little.
+/// The tolerance of a bound: other builds of the server and other processors differ a little.
 const MARGIN: f64 = 1.02;
 
 const BOUNDS: &str = include_str!("instructions.txt");
 
-/// A line of the table.
+/// A line of `instructions.txt`.
 struct Bound<'a> {
     call: &'a str,
     of: &'a str,
@@ -53,7 +53,7 @@ impl<'a> Bound<'a> {
         }
     }
 
-    /// The lines of these calls, or all if none are named.
+    /// The lines of these calls, or all lines if `names` is empty.
     fn of_calls(names: &[String]) -> Vec<Self> {
         let lines = BOUNDS
             .lines()
@@ -99,17 +99,17 @@ impl<'a> Bound<'a> {
 struct Counted {
     server: RedisServer,
     redis: Redis,
-    /// Callgrind's files: the path of one without its number.
+    /// The path of callgrind's output files, without the number.
     dumps: String,
-    taken: usize,
-    /// Makes each call one with a new key.
+    dumped: usize,
+    /// Whether each call has a new key.
     is_new: bool,
     _replica: Option<RedisServer>,
     _dir: TempDir,
 }
 
 impl Counted {
-    /// Nobody listens, unless there is an AOF or a replica.
+    /// Starts a server in a setting: plain, with an AOF, with a replica, or with new keys.
     fn start(setting: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory for callgrind");
         let server = RedisServer::start_on_tcp_as(Self::setup(setting, &dir));
@@ -117,26 +117,26 @@ impl Counted {
         replica.iter().for_each(|replica| replica.follow(&server));
         let mut redis = server.connect();
         if matches!(setting, "" | "new") {
-            eventually("nobody to listen", || {
+            eventually("propagation to be off", || {
                 (redis.info("rl", "rl_propagating")? == "0").then_some(())
             });
         }
-        // A buffer that the clock makes smaller costs another piece of each batch of replies.
+        // A reply buffer that Redis shrinks in its cron costs one more piece for each batch of replies.
         let _ = redis.try_line::<Value>("DEBUG REPLYBUFFER RESIZING 0");
         let id = redis.info("server", "process_id").expect("a number");
         Self {
             dumps: format!("{}/out.{id}", dir.path().display()),
             server,
             redis,
-            taken: 0,
+            dumped: 0,
             is_new: setting == "new",
             _replica: replica,
             _dir: dir,
         }
     }
 
-    /// Callgrind counts anew at each ECHO, and leaves out what the server does by the clock: how often that is in a run, the
-    /// speed of this machine decides.
+    /// Callgrind starts a new count at each ECHO and does not count serverCron, whose number of calls depends on the
+    /// speed of this machine.
     fn setup(setting: &str, dir: &TempDir) -> Setup {
         let mut args = vec!["--hz", "1", "--dynamic-hz", "no"];
         args.extend(["--repl-diskless-sync-delay", "0"]);
@@ -164,35 +164,37 @@ impl Counted {
         setup
     }
 
-    /// Instructions for one call.
+    /// The number of instructions per call.
     fn count(&mut self, call: Call) -> u64 {
         let call = call.on(&mut self.redis);
-        let number = self.number_apart(&call);
+        let number = self.number_without_collision(&call);
         self.run(&call, number, SHORT);
-        let mut least = |batches| {
+        let mut min = |batches| {
             let rounds = (0..ROUNDS).map(|_| self.run(&call, number, batches));
             rounds.min().expect("some rounds")
         };
-        let (short, long) = (least(SHORT), least(LONG));
+        let (short, long) = (min(SHORT), min(LONG));
         (long - short) / ((LONG - SHORT) * AT_ONCE) as u64
     }
 
-    /// A number whose keys, which it makes, lie each in a place of its own of the server's table. Which of several share one
-    /// is up to the table's seed, and no property of the call.
-    fn number_apart(&mut self, call: &Call) -> usize {
-        let is_apart = |number: &usize| {
+    /// Finds a number whose keys are each in a separate bucket of the server's hash table, and creates these keys.
+    /// Collisions depend on the table's seed and not on the call.
+    fn number_without_collision(&mut self, call: &Call) -> usize {
+        let has_no_collision = |number: &usize| {
             self.redis.value("FLUSHALL");
-            call.first().run(&mut self.redis, *number..number + 1);
+            call.preparation().run(&mut self.redis, *number..number + 1);
             let table: String = self.redis.line("DEBUG HTSTATS 0");
             table
                 .lines()
                 .filter_map(|line| line.trim().strip_prefix("max chain length: "))
                 .all(|longest| longest == "1")
         };
-        (0..100).find(is_apart).expect("keys apart")
+        (0..100)
+            .find(has_no_collision)
+            .expect("keys without a collision")
     }
 
-    /// Instructions of a run, and those of a mark.
+    /// The number of instructions of a run and of one mark.
     fn run(&mut self, call: &Call, number: usize, batches: usize) -> u64 {
         if self.is_new {
             self.redis.value("FLUSHALL");
@@ -213,11 +215,11 @@ impl Counted {
         instructions
     }
 
-    /// Instructions since the last mark.
+    /// Sends a mark, and returns the number of instructions since the last one.
     fn mark(&mut self) -> u64 {
         self.redis.value("ECHO mark");
-        self.taken += 1;
-        let path = format!("{}.{}", self.dumps, self.taken);
+        self.dumped += 1;
+        let path = format!("{}.{}", self.dumps, self.dumped);
         let dump = std::fs::read_to_string(&path)
             .unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.server.log()));
         let total = dump
@@ -227,7 +229,7 @@ impl Counted {
     }
 }
 
-/// The figures, by name: a call's own and, after a `+`, the setting.
+/// The figures by name: the call, and the setting after a `+`.
 fn measure<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, u64> {
     let mut calls = Call::all();
     calls.extend(other().map(|(_, call)| call));

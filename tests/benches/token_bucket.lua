@@ -1,4 +1,4 @@
--- A token bucket in a hash, as it is commonly written. KEYS[1]: its key. ARGV: tokens a second, burst, cost.
+-- A token bucket in a hash, as commonly written. KEYS[1]: its key. ARGV: tokens per second, burst, cost.
 local rate, burst, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000

@@ -1,4 +1,4 @@
--- Prints requests, seconds, failures, and the microseconds within which 50, 99 and 99.9 % were answered.
+-- Prints requests, seconds, failures, and the 50th, 99th and 99.9th percentile of the latency in microseconds.
 done = function(summary, latency)
   local errors = summary.errors
   local failures = errors.connect + errors.read + errors.write + errors.status + errors.timeout

@@ -1,9 +1,9 @@
-//! What is fuzzed: any bytes in, and nothing but a panic is a finding. Included by the fuzz targets and by the replay of
-//! their corpus.
+//! The fuzz targets. Each takes any bytes, and a panic is a finding. The fuzz programs and the replay of their corpus
+//! include this file.
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "each target is a program of its own and uses one of these"
+    reason = "each fuzz target is a separate program that uses one of these"
 )]
 
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ mod error;
 #[path = "../../module/bucket/tests/laws/oracle.rs"]
 mod oracle;
 
-/// The rate grammar: what is read is in lowest terms and is read back from what is shown of it.
+/// The rate grammar: a parsed rate is in lowest terms, and its text form parses to the same rate.
 pub(crate) fn rate(data: &[u8]) {
     if let Some(rate) = Rate::parse(data) {
         let same = Rate::new(rate.count().into(), rate.period_us().into());
@@ -32,7 +32,7 @@ pub(crate) fn rate(data: &[u8]) {
     }
 }
 
-/// The state decoder: what is read is written back to the byte, and is a bucket that answers.
+/// The state decoder: a decoded state encodes to the same bytes, and a bucket with it can be used.
 pub(crate) fn state(data: &[u8]) {
     let (head, tail) = data.split_at(data.len().min(State::LEN));
     let Some(state) = State::decode(head) else {
@@ -62,8 +62,8 @@ pub(crate) fn state(data: &[u8]) {
     }
 }
 
-/// The words of every command, one a line, read in the order of its grammar. The grammars themselves are in
-/// `module/src/commands/`, whose own tests replay this corpus.
+/// The argument parsers: the words of every command, one per line, read in the order of its grammar. The grammars
+/// themselves are in `module/src/commands/`, whose own tests replay this corpus.
 pub(crate) fn arguments(data: &[u8]) {
     let split = || Words::new("rl.token", data.split(|byte| *byte == b'\n'));
     if let Ok((policy, request)) = limit(split()) {
@@ -82,7 +82,7 @@ pub(crate) fn arguments(data: &[u8]) {
     }
     let mut words = split();
     while words.any().is_ok() {
-        if let Ok((policy, cost)) = part(&mut words) {
+        if let Ok((policy, cost)) = batch_bucket(&mut words) {
             assert!(policy.capacity().get() > 0 && cost <= Tokens::MAX);
         }
     }
@@ -101,8 +101,8 @@ fn limit<'a>(
     Ok((policy, request))
 }
 
-/// `TOKEN|LEAKY rate capacity cost`, of RL.MULTI.
-fn part<'a>(
+/// One bucket of RL.MULTI: `TOKEN|LEAKY rate capacity cost`.
+fn batch_bucket<'a>(
     words: &mut Words<impl Iterator<Item = &'a [u8]>>,
 ) -> Result<(Policy, Tokens), error::Error> {
     words.algorithm()?;
@@ -120,10 +120,10 @@ fn throttle<'a>(
     Ok((at_least_one, quantity))
 }
 
-/// Sequences of calls on one bucket, each answered as the oracle answers it.
+/// Sequences of calls on one bucket: each has the same result as that of the oracle.
 ///
-/// The first bytes make three policies; then each nine bytes are a call: which policy, for what, and how far the clock
-/// has moved, back as well.
+/// The first bytes form three policies. Each nine bytes after them form a call: the policy, the request, and the
+/// distance that the clock moves, forward or back.
 pub(crate) fn calls(data: &[u8]) {
     let Some((head, rest)) = data.split_first_chunk::<48>() else {
         return;
@@ -175,7 +175,8 @@ pub(crate) fn calls(data: &[u8]) {
     }
 }
 
-/// Whose address: whatever a client writes, a stranger is itself, and what trusted proxies add at the right decides.
+/// The client address: an untrusted peer is always itself, whatever its headers say; behind a trusted proxy the entries
+/// that proxies append on the right decide.
 pub(crate) fn client_address(data: &[u8]) {
     let Some((kind, text)) = data.split_first() else {
         return;
@@ -187,10 +188,10 @@ pub(crate) fn client_address(data: &[u8]) {
         let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
         proxies.client(peer.into(), lines.into_iter())
     };
-    let (stranger, proxy) = ([203, 0, 113, 9], [10, 0, 0, 1]);
-    assert_eq!(client(stranger, text), IpAddr::from(stranger));
-    let found = client(proxy, text);
-    assert_eq!(found, found.to_canonical());
+    let (untrusted, proxy) = ([203, 0, 113, 9], [10, 0, 0, 1]);
+    assert_eq!(client(untrusted, text), IpAddr::from(untrusted));
+    let address = client(proxy, text);
+    assert_eq!(address, address.to_canonical());
     let pair = match header {
         ClientIpHeader::Forwarded => "for=",
         _ => "",
@@ -198,9 +199,12 @@ pub(crate) fn client_address(data: &[u8]) {
     for separator in [", ", "\n"] {
         let added =
             |address: &str| [text, format!("{separator}{pair}{address}").as_bytes()].concat();
-        assert_eq!(client(proxy, &added("203.0.113.9")), IpAddr::from(stranger));
+        assert_eq!(
+            client(proxy, &added("203.0.113.9")),
+            IpAddr::from(untrusted)
+        );
         let one_more = client(proxy, &added("10.0.0.1"));
-        assert_eq!(one_more, found);
+        assert_eq!(one_more, address);
         assert_eq!(client(proxy, &added("unknown")), IpAddr::from(proxy));
     }
     if let Ok(text) = str::from_utf8(text) {

@@ -16,7 +16,7 @@ const FOREIGN: &str = "this value is not of the module under test..";
 /// How many keys it sets after each such change.
 const FOREIGN_KEYS: usize = 8;
 
-/// A call, and the event of `{k}` during which the other module acts. Before it come the calls that make it ready.
+/// A call, and the event of `{k}` during which the other module acts. The calls in `before` prepare the key.
 struct Scenario {
     before: &'static [&'static str],
     event: &'static str,
@@ -36,11 +36,11 @@ impl Scenario {
 const TOKEN: &str = "RL.TOKEN {k} 1/1000d 20";
 const LEAKY: &str = "RL.LEAKY {k} 1/1000d 20";
 const THROTTLE: &str = "RL.THROTTLE {k} 19 1 86400000";
-/// The key in the middle, after one and before the other.
+/// `{k}` is the second of three keys.
 const MULTI: &str =
     "RL.MULTI {k}< TOKEN 1/1000d 20 1 {k} TOKEN 1/1000d 20 1 {k}> LEAKY 1/1000d 20 1";
 
-/// Every event that a call can send, with every call that can send it.
+/// Every event that a call can send, for every call that can send it.
 const SCENARIOS: [Scenario; 22] = [
     Scenario::new(&[], "new", TOKEN),
     Scenario::new(&[], "new", LEAKY),
@@ -66,12 +66,13 @@ const SCENARIOS: [Scenario; 22] = [
     Scenario::new(&[MULTI, EXPIRE], "expired", MULTI),
 ];
 
-/// Long enough that Redis 6.2, which reads the clock twice, does not delete the key at once.
+/// Long enough that Redis 6.2, which reads the clock twice, does not delete the key immediately.
 const EXPIRE: &str = "PEXPIRE {k} 500";
 
-/// Why this server cannot run it, if it cannot: before 7.0 nothing sends `new`, and some servers use the value of a new key
-/// after that event, so that a plain SET crashes them (Redis 7.0 asserts that the key is still there, 8.2 on reads its length).
-fn why_not(event: &str, action: &str, is_valkey: bool) -> Option<&'static str> {
+/// Why this server cannot run the scenario, if so: before 7.0 nothing sends `new`, and some servers use the value of a
+/// new key after that event, so that a plain SET crashes them (Redis 7.0 asserts that the key still exists, 8.2 and
+/// later read its length).
+fn skip_reason(event: &str, action: &str, is_valkey: bool) -> Option<&'static str> {
     const CRASHES: &str = "a callback for new that frees the value makes a plain SET crash";
     match version() {
         _ if event != "new" || is_valkey => None,
@@ -81,7 +82,7 @@ fn why_not(event: &str, action: &str, is_valkey: bool) -> Option<&'static str> {
     }
 }
 
-/// A server with our module and the one that meddles.
+/// A setup with our module and the meddler.
 fn setup() -> Setup {
     let meddler = meddler().to_str().expect("UTF-8");
     Setup::with_module(&["--loadmodule", meddler])
@@ -91,12 +92,12 @@ fn is_valkey(redis: &mut Redis) -> bool {
     redis.info("server", "valkey_version").is_some()
 }
 
-/// Keys expire when they are opened, and not before.
+/// Makes keys expire only when they are opened.
 fn expire_at_access(redis: &mut Redis) {
     redis.value("DEBUG SET-ACTIVE-EXPIRE 0");
 }
 
-/// Waits until what [`EXPIRE`] was called for has expired.
+/// Waits until the keys of [`EXPIRE`] have expired.
 fn wait_for_expiry(redis: &mut Redis) {
     let expired_ms = redis.time_us() / 1000 + 500;
     eventually("the keys to expire", || {
@@ -104,16 +105,17 @@ fn wait_for_expiry(redis: &mut Redis) {
     });
 }
 
-/// Runs each scenario with each action, [`ROUNDS`] times in all, and checks that the other module acted in each.
+/// Runs the scenarios with each action, [`ROUNDS`] rounds in total, and checks that the other module acted in each.
 fn run_scenarios(redis: &mut Redis) {
     let is_valkey = is_valkey(redis);
     let all: Vec<_> = SCENARIOS
         .iter()
         .flat_map(|scenario| ACTIONS.map(|action| (scenario, action)))
         .filter(|(scenario, action)| {
-            let why_not = why_not(scenario.event, action, is_valkey);
-            why_not.inspect(|why| println!("skipped: {action} at {}: {why}", scenario.event));
-            why_not.is_none()
+            let skip_reason = skip_reason(scenario.event, action, is_valkey);
+            skip_reason
+                .inspect(|reason| println!("skipped: {action} at {}: {reason}", scenario.event));
+            skip_reason.is_none()
         })
         .collect();
     let rounds: Vec<_> = all.iter().cycle().take(ROUNDS).enumerate().collect();
@@ -125,7 +127,7 @@ fn run_scenarios(redis: &mut Redis) {
     wait_for_expiry(redis);
     for (round, (scenario, action)) in rounds {
         let victims: &[&str] = match (scenario.call, scenario.event) {
-            // The third is still to be read, and would be refused if it were overwritten.
+            // The third key is read later, and an overwritten one is an error.
             (MULTI, "expired") => &["a{k}", "{k}"],
             (MULTI, _) => &["a{k}", "{k}", "z{k}"],
             _ => &["{k}"],
@@ -138,7 +140,7 @@ fn run_scenarios(redis: &mut Redis) {
         }
         let reply = redis.try_line::<Value>(&on(round, scenario.call));
         if let Err(error) = reply {
-            // Redis 6.2 opens what a callback puts in the place of a key that has expired.
+            // Redis 6.2 opens the value that a callback stores in place of an expired key.
             let is_refused = error.starts_with("WRONGTYPE") && version() < [7, 0];
             assert!(
                 is_refused && (scenario.event, *action) == ("expired", "overwrite"),
@@ -175,8 +177,8 @@ fn no_call_writes_to_memory_that_a_callback_freed() {
     assert_eq!(overwritten(&mut redis, ROUNDS), 0, "{}", server.log());
 }
 
-/// RL.MULTI reads `a`, then `b`, which expires; the other module acts on `a` then, and in every second round makes `b` a new
-/// bucket, which Redis 6.2 opens.
+/// RL.MULTI reads `a`, then `b`, which expires. During that event the other module acts on `a`, and in every second
+/// round creates a bucket in `b`, which Redis 6.2 then opens.
 fn multi_while_a_key_read_before_changes(redis: &mut Redis) {
     redis.run_all((0..ROUNDS).flat_map(|n| {
         [
@@ -188,17 +190,17 @@ fn multi_while_a_key_read_before_changes(redis: &mut Redis) {
     }));
     wait_for_expiry(redis);
     for (n, action) in (0..ROUNDS).zip(ACTIONS.iter().cycle()) {
-        // The deadline stays in one round and moves in the next.
+        // In some rounds the deadline stays, in others it moves.
         let cost = 1 + n / 6 % 2 * 500;
         redis.value(&format!("MEDDLE.ON expired {n}b {action} {n}a"));
-        let makes_anew = n % 2 == 0;
-        if makes_anew {
+        let recreates = n % 2 == 0;
+        if recreates {
             redis.value(&format!("MEDDLE.ON expired {n}b limit {n}b"));
         }
         redis.value(&format!(
             "RL.MULTI {n}a TOKEN 1/1000d 1000 {cost} {n}b TOKEN 1/1000d 1000 1 {n}c TOKEN 1/1000d 1000 1"
         ));
-        let acted = 1 + usize::from(makes_anew);
+        let acted = 1 + usize::from(recreates);
         assert_eq!(redis.line::<usize>("MEDDLE.OFF"), acted, "{action}");
         if *action == "overwrite" {
             assert_eq!(redis.line::<String>(&format!("GET {n}a")), FOREIGN);
@@ -206,13 +208,13 @@ fn multi_while_a_key_read_before_changes(redis: &mut Redis) {
             let remaining = redis.limit(&format!("RL.PEEK {n}a"))[2];
             assert_eq!(
                 remaining,
-                998 - i64::try_from(cost).expect("small"),
+                998 - i64::try_from(cost).expect("a small number"),
                 "{action}"
             );
         }
-        let taken_before = i64::from(makes_anew && version() < [7, 0]);
+        let already_taken = i64::from(recreates && version() < [7, 0]);
         let remaining = redis.limit(&format!("RL.PEEK {n}b"))[2];
-        assert_eq!(remaining, 998 - taken_before, "{action}");
+        assert_eq!(remaining, 998 - already_taken, "{action}");
     }
 }
 
@@ -236,5 +238,5 @@ fn address_sanitizer_finds_no_write_to_freed_memory() {
     expire_at_access(&mut redis);
     run_scenarios(&mut redis);
     multi_while_a_key_read_before_changes(&mut redis);
-    leaks::assert_no_report_names_us(&server);
+    leaks::assert_no_report_has_our_frames(&server);
 }

@@ -6,7 +6,7 @@ fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
     (redis, http)
 }
 
-/// The address that the server sees in a request with these header lines from `peer`.
+/// The client address that the server reports for a request with these header lines from `peer`.
 fn seen(http: &HttpServer, peer: &str, lines: &[&str]) -> String {
     let answer = get_with(&mut connect_from(peer, http.port()), "/token", lines);
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -72,7 +72,7 @@ fn only_the_header_of_the_flag_is_read_from_a_trusted_peer() {
 }
 
 #[test]
-fn two_proxies_report_the_client_whatever_it_invents() {
+fn behind_two_proxies_invented_entries_have_no_effect() {
     let (_redis, http) = start(&["-trusted-proxies", "127.0.0.2,127.0.0.3"]);
     for invented in [
         "",

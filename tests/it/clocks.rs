@@ -1,5 +1,5 @@
-//! What is checked here is checked by the instants that were recorded, so that a pause anywhere changes nothing: a test may
-//! only not last an hour.
+//! Limits while clocks step. The tests compare recorded instants, so that a pause of the machine does not fail them
+//! unless it is as long as an hour.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,9 +32,9 @@ fn a_history_with_a_clock_that_steps_keeps_the_promises() {
     assert!(history.calls() > 3000, "{}", history.calls());
 }
 
-/// From an AOF and from an RDB. A bucket that has become as new meanwhile is gone.
+/// From an AOF and from an RDB. A bucket that refills completely during the downtime is gone.
 #[test]
-fn a_server_that_loads_after_an_hour_of_downtime_refills_by_exactly_an_hour() {
+fn an_hour_of_downtime_refills_exactly_an_hour() {
     for aof in ["yes", "no"] {
         let Some(mut clock) = FakedClock::new(0) else {
             return;
@@ -51,12 +51,12 @@ fn a_server_that_loads_after_an_hour_of_downtime_refills_by_exactly_an_hour() {
         clock.restart(&server);
         let mut redis = server.connect();
         assert_eq!(redis.line::<i64>("EXISTS short"), 0);
-        let most = Seen::call(&mut redis, "RL.TOKEN k 7/h 50 COST 50 PARTIAL");
-        most.assert_took(most.told[0].into(), &all);
-        assert!(most.told[0] >= 7, "{most:?}");
-        // What the machine took on top of the hour.
-        let down_us = most.updated_us() - all.updated_us();
-        assert_eq!(most.told[0], 7 * down_us / HOUR_US);
+        let partial = Seen::call(&mut redis, "RL.TOKEN k 7/h 50 COST 50 PARTIAL");
+        partial.assert_took(partial.reply[0].into(), &all);
+        assert!(partial.reply[0] >= 7, "{partial:?}");
+        // The hour and the time that the restart took.
+        let down_us = partial.updated_us() - all.updated_us();
+        assert_eq!(partial.reply[0], 7 * down_us / HOUR_US);
     }
 }
 
@@ -80,10 +80,11 @@ fn a_history_with_an_hour_of_downtime_keeps_the_promises() {
     assert!(history.calls() > 900, "{}", history.calls());
 }
 
-/// A call on key `k`, what it left there, and the server's clock before and after it, which is the same from Redis 7.2 on.
+/// A call on key `k` with its reply, the bucket after it, and the server's clock before and after it, which is the same
+/// from Redis 7.2 on.
 #[derive(Debug)]
 struct Seen {
-    told: Vec<i64>,
+    reply: Vec<i64>,
     stored: Stored,
     deadline_ms: i64,
     clock_us: RangeInclusive<i64>,
@@ -91,13 +92,13 @@ struct Seen {
 
 impl Seen {
     fn call(redis: &mut Redis, line: &str) -> Self {
-        let (before, told, bytes, deadline_ms, after): ((i64, i64), _, Vec<u8>, _, (i64, i64)) =
+        let (before, reply, bytes, deadline_ms, after): ((i64, i64), _, Vec<u8>, _, (i64, i64)) =
             redis
                 .try_transaction(&["TIME", line, "GET k", "PEXPIRETIME k", "TIME"])
                 .expect("a reply and a key");
         let us = |(seconds, micros)| seconds * SECOND_US + micros;
         Self {
-            told,
+            reply,
             stored: Stored::read(&bytes),
             deadline_ms,
             clock_us: us(before)..=us(after),
@@ -108,8 +109,8 @@ impl Seen {
         self.stored.updated_us.cast_signed()
     }
 
-    /// Checks that a call at `kept_us`, or at the clock if that was later, gave what the rate gives since `before`, and took
-    /// `tokens`.
+    /// Checks that the call took `tokens`, after a refill since `before` up to the instant of the call: that of
+    /// `before`, or the clock if it is later.
     fn assert_took(&self, tokens: i128, before: &Self) {
         let (old, new) = (before.stored, self.stored);
         let now_us = self.updated_us();
@@ -121,14 +122,14 @@ impl Seen {
             now_us >= *self.clock_us.start(),
             "{self:?} after {before:?}"
         );
-        let given_back = u128::from(old.count) * u128::from(new.updated_us - old.updated_us);
+        let refilled = u128::from(old.count) * u128::from(new.updated_us - old.updated_us);
         let used =
-            old.used.saturating_sub(given_back).cast_signed() + tokens * i128::from(new.period_us);
+            old.used.saturating_sub(refilled).cast_signed() + tokens * i128::from(new.period_us);
         assert_eq!(new.used.cast_signed(), used, "{self:?} after {before:?}");
         assert!(new.may_live_until(self.deadline_ms), "{self:?}");
     }
 
-    /// Checks that a denied call left all as it was, and was told to wait until just `until_us`.
+    /// Checks that a denied call changed nothing, and that its wait ends exactly at `until_us`.
     fn assert_denied_until(&self, until_us: i64, before: &Self) {
         assert_eq!(
             (self.stored, self.deadline_ms),
@@ -137,14 +138,14 @@ impl Seen {
         let wait_ms = |now_us| (until_us - now_us + 999) / 1000;
         let waits_ms = wait_ms(self.clock_us.end())..=wait_ms(self.clock_us.start());
         assert!(
-            self.told[0] == 0 && waits_ms.contains(&self.told[3]),
+            self.reply[0] == 0 && waits_ms.contains(&self.reply[3]),
             "{self:?} until {until_us}"
         );
     }
 }
 
 #[test]
-fn after_a_step_back_calls_take_and_give_at_the_later_instant() {
+fn after_a_step_back_calls_take_and_refund_at_the_later_instant() {
     for step_us in STEPS_US {
         let Some(mut clock) = FakedClock::new(0) else {
             return;
@@ -155,24 +156,24 @@ fn after_a_step_back_calls_take_and_give_at_the_later_instant() {
         clock.step(-step_us, &mut redis);
         let took = Seen::call(&mut redis, "RL.TOKEN k 1/d 20 COST 10");
         took.assert_took(10, &first);
-        assert_eq!(took.told[..4], [1, 20, 1, 0]);
-        let gave = Seen::call(&mut redis, "RL.TOKEN k 1/d 20 REFUND 4");
-        gave.assert_took(-4, &took);
-        assert_eq!(gave.told[..4], [1, 20, 5, 0]);
+        assert_eq!(took.reply[..4], [1, 20, 1, 0]);
+        let refunded = Seen::call(&mut redis, "RL.TOKEN k 1/d 20 REFUND 4");
+        refunded.assert_took(-4, &took);
+        assert_eq!(refunded.reply[..4], [1, 20, 5, 0]);
         let denied = Seen::call(&mut redis, "RL.TOKEN k 1/d 20 COST 12");
-        let missing_us = i64::try_from(gave.stored.used).expect("days") - 8 * DAY_US;
-        denied.assert_denied_until(gave.updated_us() + missing_us, &gave);
-        // The wait counts from where the step left the clock.
-        clock.step(1000 * denied.told[3] - HOUR_US, &mut redis);
+        let missing_us = i64::try_from(refunded.stored.used).expect("an i64") - 8 * DAY_US;
+        denied.assert_denied_until(refunded.updated_us() + missing_us, &refunded);
+        // The wait counts from the clock after the step.
+        clock.step(1000 * denied.reply[3] - HOUR_US, &mut redis);
         let denied = Seen::call(&mut redis, "RL.TOKEN k 1/d 20 COST 12");
-        denied.assert_denied_until(gave.updated_us() + missing_us, &gave);
-        clock.step(1000 * denied.told[3], &mut redis);
-        Seen::call(&mut redis, "RL.TOKEN k 1/d 20 COST 12").assert_took(12, &gave);
+        denied.assert_denied_until(refunded.updated_us() + missing_us, &refunded);
+        clock.step(1000 * denied.reply[3], &mut redis);
+        Seen::call(&mut redis, "RL.TOKEN k 1/d 20 COST 12").assert_took(12, &refunded);
     }
 }
 
 #[test]
-fn only_a_step_back_longer_than_emptying_is_taken_as_the_new_instant() {
+fn only_a_step_back_longer_than_a_full_refill_moves_the_bucket() {
     let Some(mut clock) = FakedClock::new(0) else {
         return;
     };
@@ -186,35 +187,35 @@ fn only_a_step_back_longer_than_emptying_is_taken_as_the_new_instant() {
     let taken = Seen::call(&mut redis, "RL.TOKEN k 1/h 4 COST 4");
     assert!(taken.clock_us.contains(&taken.updated_us()), "{taken:?}");
     assert_eq!(taken.stored.used, full.stored.used);
-    assert_eq!(taken.told[..4], [0, 4, 0, 4 * 3_600_000]);
+    assert_eq!(taken.reply[..4], [0, 4, 0, 4 * 3_600_000]);
     clock.step(2 * HOUR_US, &mut redis);
     let passed = Seen::call(&mut redis, "RL.TOKEN k 1/h 4 COST 2");
     passed.assert_took(2, &taken);
-    assert_eq!(passed.told[0], 1);
+    assert_eq!(passed.reply[0], 1);
 }
 
 #[test]
-fn a_step_forward_gives_what_the_rate_gives_for_it_and_at_most_a_full_bucket() {
-    const MOST: &str = "RL.TOKEN k 100000/s 1000000000 COST 2000000000 PARTIAL";
+fn a_step_forward_refills_at_the_rate_and_at_most_to_full() {
+    const TAKE_ALL: &str = "RL.TOKEN k 100000/s 1000000000 COST 2000000000 PARTIAL";
     for step_us in STEPS_US {
         let Some(mut clock) = FakedClock::new(0) else {
             return;
         };
         let server = clock.start(&[]);
         let mut redis = server.connect();
-        let all = Seen::call(&mut redis, MOST);
-        assert_eq!(all.told[..3], [1_000_000_000, 1_000_000_000, 0]);
+        let all = Seen::call(&mut redis, TAKE_ALL);
+        assert_eq!(all.reply[..3], [1_000_000_000, 1_000_000_000, 0]);
         clock.step(step_us, &mut redis);
-        let given = Seen::call(&mut redis, MOST);
-        given.assert_took(given.told[0].into(), &all);
-        assert!(given.told[0] >= (step_us - 500) / 10, "{given:?}");
-        assert_eq!(given.told[2], 0);
+        let refilled = Seen::call(&mut redis, TAKE_ALL);
+        refilled.assert_took(refilled.reply[0].into(), &all);
+        assert!(refilled.reply[0] >= (step_us - 500) / 10, "{refilled:?}");
+        assert_eq!(refilled.reply[2], 0);
         clock.step(100 * HOUR_US, &mut redis);
-        assert_eq!(Seen::call(&mut redis, MOST).told[..3], all.told[..3]);
+        assert_eq!(Seen::call(&mut redis, TAKE_ALL).reply[..3], all.reply[..3]);
     }
 }
 
-/// A primary with the machine's clock, and a replica whose clock differs by so much.
+/// A primary with the machine's clock, and a replica with `clock`.
 fn pair(clock: &FakedClock) -> (RedisServer, RedisServer) {
     let primary = RedisServer::start_on_tcp(&["--repl-diskless-sync-delay", "0"]);
     let port = primary.port().to_string();
@@ -229,53 +230,53 @@ fn pair(clock: &FakedClock) -> (RedisServer, RedisServer) {
     (primary, replica)
 }
 
-/// Makes the replica the primary, once it holds the key as the primary does.
+/// Promotes the replica, once it has the same key as the primary.
 fn promote(primary: &mut Redis, replica: &mut Redis) {
     eventually("the key to arrive", || replica.stored("k").0);
     assert_eq!(replica.stored("k"), primary.stored("k"));
     replica.value("REPLICAOF NO ONE");
 }
 
-/// Pitfall 25.
+/// The extra tokens are what the rate refills in the difference of the clocks.
 #[test]
-fn a_replica_promoted_with_its_clock_5_s_ahead_admits_5_s_of_the_rate_more() {
+fn a_promoted_replica_5_s_ahead_admits_5_s_of_the_rate_more() {
     let Some(clock) = FakedClock::new(5 * SECOND_US) else {
         return;
     };
     let (primary, replica) = pair(&clock);
-    let (mut here, mut there) = (primary.connect(), replica.connect());
+    let (mut old, mut new) = (primary.connect(), replica.connect());
     let line = "RL.TOKEN k 1000/s 1000000 COST 1000000";
-    let all = Seen::call(&mut here, line);
-    assert_eq!(all.told[..3], [1, 1_000_000, 0]);
-    promote(&mut here, &mut there);
-    let more = Seen::call(&mut there, &format!("{line} PARTIAL"));
-    let passed_us = here.time_us() - all.updated_us();
-    more.assert_took(more.told[0].into(), &all);
+    let all = Seen::call(&mut old, line);
+    assert_eq!(all.reply[..3], [1, 1_000_000, 0]);
+    promote(&mut old, &mut new);
+    let more = Seen::call(&mut new, &format!("{line} PARTIAL"));
+    let passed_us = old.time_us() - all.updated_us();
+    more.assert_took(more.reply[0].into(), &all);
     let bounds = 4999..=(passed_us + 5 * SECOND_US) / 1000;
-    assert!(bounds.contains(&more.told[0]), "{bounds:?} {more:?}");
+    assert!(bounds.contains(&more.reply[0]), "{bounds:?} {more:?}");
 }
 
 #[test]
-fn a_replica_promoted_with_its_clock_5_s_behind_admits_nothing_until_it_is_past_the_primary_s() {
+fn a_promoted_replica_5_s_behind_refills_nothing_in_those_5_s() {
     let Some(mut clock) = FakedClock::new(-5 * SECOND_US) else {
         return;
     };
     let (primary, replica) = pair(&clock);
-    let (mut here, mut there) = (primary.connect(), replica.connect());
-    let all = Seen::call(&mut here, "RL.TOKEN k 1/d 20 COST 20");
-    promote(&mut here, &mut there);
+    let (mut old, mut new) = (primary.connect(), replica.connect());
+    let all = Seen::call(&mut old, "RL.TOKEN k 1/d 20 COST 20");
+    promote(&mut old, &mut new);
     for line in ["RL.TOKEN k 1/d 20", "RL.TOKEN k 1/d 20 COST 5 PARTIAL"] {
-        Seen::call(&mut there, line).assert_denied_until(all.updated_us() + DAY_US, &all);
+        Seen::call(&mut new, line).assert_denied_until(all.updated_us() + DAY_US, &all);
     }
-    clock.step(5 * SECOND_US, &mut there);
-    let denied = Seen::call(&mut there, "RL.TOKEN k 1/d 20");
+    clock.step(5 * SECOND_US, &mut new);
+    let denied = Seen::call(&mut new, "RL.TOKEN k 1/d 20");
     denied.assert_denied_until(all.updated_us() + DAY_US, &all);
-    clock.step(1000 * denied.told[3], &mut there);
-    Seen::call(&mut there, "RL.TOKEN k 1/d 20").assert_took(1, &all);
+    clock.step(1000 * denied.reply[3], &mut new);
+    Seen::call(&mut new, "RL.TOKEN k 1/d 20").assert_took(1, &all);
 }
 
 #[test]
-fn a_promotion_under_load_to_a_clock_5_s_off_admits_at_most_what_was_lost_and_5_s_of_the_rate() {
+fn a_promotion_with_clocks_5_s_apart_admits_at_most_the_bound() {
     const KEYS: [u64; 6] = [0, 2, 4, 6, 14, 1];
     for ahead_us in [5 * SECOND_US, -5 * SECOND_US] {
         let Some(clock) = FakedClock::new(ahead_us) else {

@@ -4,7 +4,7 @@ use rl_tests::{Redis, RedisServer, Stored};
 
 const CONNECTIONS: usize = 64;
 
-/// Asks from 64 connections at once, and gives what was admitted in all.
+/// Sends calls from 64 connections at once, and returns how many tokens were admitted in total.
 fn hammer(server: &RedisServer, line: &str, calls: usize) -> i64 {
     thread::scope(|scope| {
         let callers: Vec<_> = (0..CONNECTIONS)
@@ -32,19 +32,20 @@ fn sixty_four_connections_admit_a_burst_and_not_one_more() {
     assert_eq!(hammer(&server, "RL.TOKEN k 1/1000d 1000", 50), 1000);
 }
 
-/// What is used at the end is what was admitted less what the time between gave back, to the unit.
+/// The units used at the end are those used before and admitted, less those refilled, exactly.
 #[test]
 fn sixty_four_connections_admit_the_rate_to_the_last_fraction() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 300/7s 20000 FORCE 20000");
     let before = stored(&mut redis);
-    let admitted = u128::try_from(hammer(&server, "RL.TOKEN k 300/7s 20000", 400)).expect("some");
+    let admitted =
+        u128::try_from(hammer(&server, "RL.TOKEN k 300/7s 20000", 400)).expect("a count");
     let after = stored(&mut redis);
-    let given_back = u128::from(after.updated_us - before.updated_us) * u128::from(after.count);
+    let refilled = u128::from(after.updated_us - before.updated_us) * u128::from(after.count);
     assert_eq!(
         after.used,
-        before.used + admitted * u128::from(after.period_us) - given_back
+        before.used + admitted * u128::from(after.period_us) - refilled
     );
     assert!(admitted > 0);
 }

@@ -5,7 +5,7 @@ use rl_tests::project;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
-/// Runs a target on all that its fuzzer found worth keeping.
+/// Runs a target on all inputs that its fuzzer has saved.
 fn replay(name: &str, target: impl Fn(&[u8])) {
     let dir: PathBuf = project().join("tests/fuzz/corpus").join(name);
     let mut replayed = 0;
@@ -19,26 +19,26 @@ fn replay(name: &str, target: impl Fn(&[u8])) {
 }
 
 #[test]
-fn the_rate_grammar_takes_its_corpus() {
+fn the_rate_grammar_passes_its_corpus() {
     replay("rate", targets::rate);
 }
 
 #[test]
-fn the_state_decoder_takes_its_corpus() {
+fn the_state_decoder_passes_its_corpus() {
     replay("state", targets::state);
 }
 
 #[test]
-fn the_argument_parser_takes_its_corpus() {
+fn the_argument_parser_passes_its_corpus() {
     replay("arguments", targets::arguments);
 }
 
 #[test]
-fn the_sequences_of_calls_take_their_corpus() {
+fn the_sequences_of_calls_pass_their_corpus() {
     replay("calls", targets::calls);
 }
 
 #[test]
-fn the_client_s_address_takes_its_corpus() {
+fn the_client_address_passes_its_corpus() {
     replay("client_address", targets::client_address);
 }

@@ -1,4 +1,4 @@
-//! Crowds of connections that mean harm, and healthy clients among them. Each prints its figures.
+//! Many hostile connections, with a healthy client among them. Each test prints its figures.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -12,26 +12,27 @@ use crate::serving::start;
 
 const MIB: usize = 1 << 20;
 
-/// What a healthy client saw: one that keeps its connection, and one that makes a new one each time.
+/// What a healthy client saw. It sends requests on one persistent connection and on new ones in turn.
 struct Service {
     answers: usize,
     slowest: Duration,
 }
 
 impl Service {
-    /// Asks until told to stop; each answer must be a decision, and the kept connection must never be closed.
+    /// Sends requests until `stop` is set. Each answer must be a decision, and the persistent connection must never be
+    /// closed.
     fn of(http: &HttpServer, stop: &Stop) -> Self {
         let mut service = Self {
             answers: 0,
             slowest: Duration::ZERO,
         };
         let mut kept = http.connect();
-        while !stop.is_told() {
+        while !stop.is_set() {
             for stream in [&mut kept, &mut http.connect()] {
-                let begun = Instant::now();
+                let start = Instant::now();
                 let answer = get(stream, "/token");
                 assert!(matches!(answer.status, 200 | 429), "{answer:?}");
-                service.slowest = service.slowest.max(begun.elapsed());
+                service.slowest = service.slowest.max(start.elapsed());
                 service.answers += 1;
             }
             thread::sleep(Duration::from_millis(1));
@@ -48,22 +49,23 @@ impl Service {
     }
 }
 
-/// Sends heads byte by byte on so many connections, each anew whenever it is closed; how often it was.
+/// Sends request heads byte by byte on `count` connections, and opens a new one for each that is closed. Returns how
+/// many were closed.
 fn trickle(http: &HttpServer, count: usize, stop: &Stop) -> usize {
     let head = b"GET /token HTTP/1.1\r\nX-Slow: ";
-    let begin = || {
+    let open = || {
         let mut stream = http.connect();
-        let begun = stream.write_all(head);
-        begun.is_ok().then_some(stream)
+        let sent = stream.write_all(head);
+        sent.is_ok().then_some(stream)
     };
     let mut closed = 0;
-    let mut streams: Vec<Option<TcpStream>> = (0..count).map(|_| begin()).collect();
-    while !stop.is_told() {
+    let mut streams: Vec<Option<TcpStream>> = (0..count).map(|_| open()).collect();
+    while !stop.is_set() {
         for stream in &mut streams {
             let sent = stream.as_mut().map(|stream| stream.write_all(b"x"));
             if !matches!(sent, Some(Ok(()))) {
                 closed += 1;
-                *stream = begin();
+                *stream = open();
             }
         }
         thread::sleep(Duration::from_millis(50));
@@ -71,7 +73,7 @@ fn trickle(http: &HttpServer, count: usize, stop: &Stop) -> usize {
     closed
 }
 
-/// A healthy client among a thousand that send their heads byte by byte, for three times as long as a head may take.
+/// Runs a healthy client among a thousand that send their heads byte by byte, for three times the header timeout.
 fn serves_among_the_slow(flags: &[&str], crowd: &str) {
     allow_files(4000);
     let (_redis, http) = start(flags);
@@ -91,19 +93,19 @@ fn serves_among_the_slow(flags: &[&str], crowd: &str) {
 
 #[test]
 #[ignore = "make test-full"]
-fn a_thousand_slow_heads_keep_nobody_from_being_served() {
+fn a_thousand_slow_heads_do_not_block_healthy_clients() {
     serves_among_the_slow(&[], "a thousand slow heads");
 }
 
-/// Nor where they are five times as many as connections may be.
+/// With five times as many slow clients as the server allows connections.
 #[test]
 #[ignore = "make test-full"]
-fn slow_heads_that_take_all_connections_keep_nobody_from_being_served() {
+fn slow_heads_on_all_connections_do_not_block_healthy_clients() {
     let flags = ["-max-connections", "200"];
     serves_among_the_slow(&flags, "a thousand slow heads for 200 connections");
 }
 
-/// Ten thousand connections at a time, of which every other one asks once and all are dropped.
+/// Opens ten thousand connections, sends a request on every second one, and drops all.
 fn open_and_drop(http: &HttpServer) {
     let crowd: Vec<TcpStream> = (0..10_000)
         .map(|n| {
@@ -120,14 +122,14 @@ fn open_and_drop(http: &HttpServer) {
         let open = body
             .lines()
             .find_map(|line| line.strip_prefix("rl_connections "));
-        // The one that asks, and the healthy client's two.
+        // The one for this request, and the healthy client's two.
         (open?.parse::<usize>().ok()? <= 3).then_some(())
     });
 }
 
 #[test]
 #[ignore = "make test-full"]
-fn ten_thousand_connections_opened_and_dropped_leave_nothing_behind() {
+fn ten_thousand_dropped_connections_leak_no_memory() {
     allow_files(10_100);
     let (_redis, http) = start(&["-max-connections", "11000", "-header-timeout", "600s"]);
     let stop = Stop::default();
@@ -149,15 +151,15 @@ fn ten_thousand_connections_opened_and_dropped_leave_nothing_behind() {
     assert!(memory.iter().all(|bytes| *bytes < 500 * MIB));
     assert!(
         memory[5] < memory[3] + memory[3] / 8,
-        "it grows from time to time"
+        "memory grows with each round"
     );
 }
 
-/// Each request may name its caller.
+/// Every request may set its client address.
 const TRUSTING: [&str; 2] = ["-trusted-proxies", "127.0.0.1"];
 
-/// One request for each of so many callers, many of them in one write. All must be answered with this text.
-fn ask_for(http: &HttpServer, callers: Range<u32>, text: &str) {
+/// Sends one request for each caller, 250 in one write. Every answer must contain `text`.
+fn request_for(http: &HttpServer, callers: Range<u32>, text: &str) {
     let mut stream = http.connect();
     let mut answers = vec![0; MIB];
     for first in callers.step_by(250) {
@@ -171,7 +173,7 @@ fn ask_for(http: &HttpServer, callers: Range<u32>, text: &str) {
         while ends < 250 {
             let read = stream.read(&mut answers[length..]).expect("answers");
             assert!(read > 0, "the connection was closed");
-            // An answer ends as its body does, with the only brace of its kind.
+            // The closing brace of the body ends an answer and occurs nowhere else.
             ends += answers[length..length + read]
                 .iter()
                 .filter(|byte| **byte == b'}')
@@ -183,17 +185,17 @@ fn ask_for(http: &HttpServer, callers: Range<u32>, text: &str) {
     }
 }
 
-/// A million callers, a healthy one among them; the server's memory after each quarter.
+/// Serves a million callers and a healthy client, and checks the server's memory after each quarter.
 fn serves_a_million(http: &HttpServer, text: &str, crowd: &str) {
     let stop = Stop::default();
-    let begun = Instant::now();
+    let start = Instant::now();
     let (service, memory) = thread::scope(|scope| {
         let healthy = scope.spawn(|| Service::of(http, &stop));
         let quarter = |n: u32| {
             let first = n * 250_000;
             thread::scope(|scope| {
                 for callers in [first..first + 125_000, first + 125_000..first + 250_000] {
-                    scope.spawn(|| ask_for(http, callers, text));
+                    scope.spawn(|| request_for(http, callers, text));
                 }
             });
             http.memory()
@@ -204,7 +206,7 @@ fn serves_a_million(http: &HttpServer, text: &str, crowd: &str) {
     service.print(crowd, http);
     println!(
         "{crowd}: {:?}, {:?} MiB after each quarter",
-        begun.elapsed(),
+        start.elapsed(),
         memory.map(|bytes| bytes / MIB)
     );
     assert!(
@@ -213,14 +215,14 @@ fn serves_a_million(http: &HttpServer, text: &str, crowd: &str) {
     );
 }
 
-/// Buckets that last, so that only the bound keeps the table small.
+/// The buckets never refill, so only the bound of the table limits memory.
 #[test]
 #[ignore = "make test-full"]
 fn a_million_callers_without_redis_take_bounded_memory() {
-    let nobody = format!("127.0.0.1:{}", Port::free().number());
+    let unused = format!("127.0.0.1:{}", Port::free().number());
     let flags = [
         "-redis",
-        &nobody,
+        &unused,
         "-on-outage",
         "local",
         "-rate",
@@ -236,10 +238,10 @@ fn a_million_callers_without_redis_take_bounded_memory() {
     );
 }
 
-/// At the default rate, at which a bucket is gone soon after it is as new.
+/// At the default rate, at which a bucket expires after at most two seconds.
 #[test]
 #[ignore = "make test-full"]
-fn a_million_callers_with_redis_take_bounded_memory_here_and_there() {
+fn a_million_callers_take_bounded_memory_in_server_and_redis() {
     let (redis, http) = start(
         &[
             &["-rate", "10", "-burst", "20", "-deny-cache", "10000"],

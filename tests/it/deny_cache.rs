@@ -4,7 +4,7 @@ use rl_tests::{Answer, HttpServer, RedisServer, connect_from, eventually, get};
 
 const KEY: &str = "rl:token:127.0.0.1";
 
-/// One call passes, and no token comes back while a test runs.
+/// Starts with one request allowed; no token is refilled while a test runs.
 fn start(denials: &str) -> (RedisServer, HttpServer) {
     let redis = RedisServer::start();
     let address = redis.url();
@@ -14,7 +14,7 @@ fn start(denials: &str) -> (RedisServer, HttpServer) {
     (redis, http)
 }
 
-/// How many calls of RL.TOKEN reached Redis.
+/// The number of calls of RL.TOKEN in Redis.
 fn calls(redis: &RedisServer) -> u64 {
     let stats = redis.connect().info("commandstats", "cmdstat_rl.token");
     let calls = stats.and_then(|stats| {
@@ -25,7 +25,7 @@ fn calls(redis: &RedisServer) -> u64 {
             .parse()
             .ok()
     });
-    calls.expect("there were some")
+    calls.expect("a count")
 }
 
 fn wait_ms(denied: &Answer) -> i64 {
@@ -38,7 +38,7 @@ fn wait_ms(denied: &Answer) -> i64 {
 #[test]
 fn a_flood_of_denials_reaches_redis_once_a_second() {
     let (redis, http) = start("100");
-    let (before, begun) = (calls(&redis), Instant::now());
+    let (before, start) = (calls(&redis), Instant::now());
     let mut stream = http.connect();
     let mut last_ms = i64::MAX;
     for _ in 0..2000 {
@@ -48,12 +48,12 @@ fn a_flood_of_denials_reaches_redis_once_a_second() {
         assert!(wait_ms(&denied) <= last_ms, "the wait counts down");
         last_ms = wait_ms(&denied);
     }
-    let most = begun.elapsed().as_secs() + 1;
+    let max = start.elapsed().as_secs() + 1;
     let reached = calls(&redis) - before;
     assert!(
-        (1..=most).contains(&reached),
+        (1..=max).contains(&reached),
         "{reached} calls in {:?}",
-        begun.elapsed()
+        start.elapsed()
     );
 }
 
@@ -84,7 +84,7 @@ fn a_change_in_redis_itself_is_seen_after_a_second() {
     }
 }
 
-/// The leaky bucket of a caller is another than its token bucket.
+/// A caller's leaky bucket is separate from its token bucket.
 #[test]
 fn a_denial_applies_to_one_caller_and_one_algorithm() {
     let (_redis, http) = start("100");
@@ -95,7 +95,7 @@ fn a_denial_applies_to_one_caller_and_one_algorithm() {
     assert_eq!(http.get("/token").status, 429);
 }
 
-/// The wait is shorter than a second: who waits as told passes, cache or not.
+/// The wait is shorter than a second, so a denial in the cache must not outlast it.
 #[test]
 fn a_caller_that_waits_retry_after_passes() {
     let redis = RedisServer::start();
@@ -105,13 +105,13 @@ fn a_caller_that_waits_retry_after_passes() {
         let denied = eventually("a denial", || {
             Some(http.get("/token")).filter(|answer| answer.status == 429)
         });
-        let wait_ms = u64::try_from(wait_ms(&denied)).expect("some time");
+        let wait_ms = u64::try_from(wait_ms(&denied)).expect("a wait");
         std::thread::sleep(Duration::from_millis(wait_ms));
         assert_eq!(http.get("/token").status, 200, "after {wait_ms} ms");
     }
 }
 
-/// With -trust-caller one key is asked for at several costs and under several policies.
+/// With -trust-caller a key may be used at several costs and under several policies.
 #[test]
 fn a_denial_applies_to_one_cost_and_one_policy() {
     let redis = RedisServer::start();

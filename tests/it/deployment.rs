@@ -1,4 +1,4 @@
-//! The unit for systemd and the Dockerfile: neither runs here, but what they name must exist.
+//! The systemd unit and the Dockerfile: neither runs here, but the files and flags that they name must exist.
 
 use std::fs;
 use std::process::Command;
@@ -9,10 +9,10 @@ fn read(path: &str) -> String {
     fs::read_to_string(project().join(path)).expect(path)
 }
 
-/// Where both install the program.
+/// The path of the installed program in both.
 const PROGRAM: &str = "/usr/local/bin/rl-server";
 
-/// The unit with the built program in the place of the installed one.
+/// The unit, with the path of the built program.
 fn unit() -> String {
     let unit = read("server/rl-server.service");
     assert!(unit.contains(&format!("\nExecStart={PROGRAM}\n")));
@@ -23,26 +23,26 @@ fn unit() -> String {
 /// installed.
 fn analyze(words: &[&str], unit: &str) -> Option<(String, String)> {
     let dir = tempfile::tempdir().expect("a directory");
-    let here = dir.path().join("rl-server.service");
-    fs::write(&here, unit).expect("written");
+    let path = dir.path().join("rl-server.service");
+    fs::write(&path, unit).expect("written");
     let Ok(output) = Command::new("systemd-analyze")
         .args(words)
-        .arg(here)
+        .arg(path)
         .output()
     else {
-        println!("skipped: systemd-analyze is not here");
+        println!("skipped: systemd-analyze is not installed");
         return None;
     };
-    let [said, errors] =
+    let [printed, errors] =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success(), "{said}{errors}");
-    Some((said, errors))
+    assert!(output.status.success(), "{printed}{errors}");
+    Some((printed, errors))
 }
 
 #[test]
-fn systemd_understands_the_unit() {
+fn systemd_accepts_the_unit() {
     let unit = unit();
-    // With the password file that two of its comments show, too.
+    // The second unit has the lines for the password file uncommented.
     let with_password = ["LoadCredential=", "Environment=RL_REDIS_PASSWORD_FILE=%d/"]
         .iter()
         .fold(unit.clone(), |unit, line| {
@@ -59,7 +59,7 @@ fn systemd_understands_the_unit() {
 }
 
 #[test]
-fn systemd_confines_the_unit_and_bounds_what_it_takes() {
+fn the_unit_is_sandboxed_and_has_resource_limits() {
     let unit = unit();
     let lines: Vec<&str> = unit.lines().collect();
     for line in [
@@ -82,12 +82,12 @@ fn systemd_confines_the_unit_and_bounds_what_it_takes() {
     ] {
         assert!(lines.contains(&line), "{line}");
     }
-    // Tenths of systemd's exposure level, from 0 to 100: 15 with systemd 252. What is left is above all the network.
+    // Tenths of systemd's exposure level, from 0 to 100: 15 with systemd 252. What remains is mostly network access.
     analyze(&["security", "--offline=yes", "--threshold=18"], &unit);
 }
 
 #[test]
-fn their_variables_are_flags() {
+fn variables_of_the_unit_and_the_image_are_flags() {
     let help = Command::new(&artifacts().server)
         .arg("-h")
         .output()
@@ -129,7 +129,7 @@ fn the_image_is_built_with_the_toolchain_of_the_workspace() {
     assert!(read("server/Cargo.toml").contains("name = \"rl-server\""));
 }
 
-/// The image is built from what is in git.
+/// The image is built from all files in git.
 #[test]
 fn only_what_git_ignores_is_left_out_of_the_build() {
     let ignored = read(".gitignore");

@@ -7,9 +7,9 @@ const NUMBER: &str = "ERR value is not an integer or out of range";
 const SYNTAX: &str = "ERR syntax error";
 const KIND: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
-/// Each command with the whole text of its error. Where words are missing it is in lower case, since Redis 6.2 then names it as
-/// it was written. `live` holds a token bucket, `queue` a leaky one, `list` a list and
-/// `text` a string that is no bucket.
+/// Each command with the full text of its error. A command with missing arguments is in lower case, because Redis 6.2
+/// repeats the name as it was written. `live` holds a token bucket, `queue` a leaky one, `list` a list and `text` a
+/// string that is not a bucket.
 pub(crate) const TABLE: &[(&str, &str)] = &[
     (
         "rl.token",
@@ -126,7 +126,7 @@ fn each_error_has_its_text_and_changes_nothing() {
 }
 
 #[test]
-fn redis_own_checks_hold_too() {
+fn memory_limits_and_permissions_apply() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 1/1000d 5");
@@ -137,7 +137,7 @@ fn redis_own_checks_hold_too() {
         .expect_err("out of memory");
     assert!(error.starts_with("OOM "), "{error}");
     assert_eq!(redis.limit("RL.PEEK k COST 0")[..3], [1, 5, 4]);
-    // Out of memory, Redis takes no transaction either.
+    // Out of memory, Redis refuses the transaction in `stored` too.
     redis.value("CONFIG SET maxmemory 0");
     assert_eq!(redis.stored("k"), before);
     redis.value("ACL SETUSER someone on nopass ~mine:* +rl.token");

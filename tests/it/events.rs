@@ -1,14 +1,14 @@
-//! Keyspace events: those of SET and DEL, which a replica runs for the same changes.
+//! Keyspace events. They are those of SET and DEL, which is what a replica runs for the same changes.
 
 use rl_tests::{Redis, RedisServer, Setup, meddler};
 
-/// A server with another module that is sent every keyspace event.
+/// A server with another module that receives every keyspace event.
 fn start() -> RedisServer {
     let meddler = meddler().to_str().expect("UTF-8");
     RedisServer::start_as(Setup::with_module(&["--loadmodule", meddler]))
 }
 
-/// The events since the last call, each with its key. That a key is new is not ours to send.
+/// The events since the last call, each with its key, without `new`, which Redis sends itself.
 fn events(redis: &mut Redis) -> Vec<String> {
     let mut events: Vec<String> = redis.line("MEDDLE.EVENTS");
     events.retain(|event| !event.starts_with("new "));

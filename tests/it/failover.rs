@@ -2,23 +2,25 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use rl_tests::{By, Cluster, Figures, HttpServer, Load, RedisServer, Sentinels, Told, callers};
+use rl_tests::{
+    By, Cluster, Figures, HttpServer, Load, RedisServer, Sentinels, TimedAnswer, callers,
+};
 
-/// No failover happens by itself.
+/// No failover happens by itself in this time.
 const NEVER_MS: u32 = 60_000;
 
-/// A primary that is silent for so long is failed over.
+/// A primary that does not answer for this time is failed over.
 const SOON_MS: u32 = 1500;
 
-/// Of which no token comes back while a test runs. So many callers have used theirs up when it ends.
+/// No token is refilled while a test runs, and every caller uses up its burst.
 const BURST: usize = 500;
 const POLICY: [&str; 4] = ["-rate", "1/1000d", "-burst", "500"];
 
-/// P9's deadline, and for how long an answer may take on a machine that is busy with other things.
+/// P9's deadline, and the maximum time of an answer on a busy machine.
 const DEADLINE: &str = "50ms";
-const AT_LAST: Duration = Duration::from_secs(5);
+const MAX_TIME: Duration = Duration::from_secs(5);
 
-/// The caller's bucket.
+/// The key of a caller's bucket.
 fn key(caller: Ipv4Addr) -> String {
     format!("rl:token:{caller}")
 }
@@ -27,43 +29,47 @@ fn start(address: &str) -> HttpServer {
     HttpServer::start(&[&["-redis", address, "-deadline", DEADLINE], &POLICY[..]].concat())
 }
 
-/// Tokens that Redis has given each caller.
-fn admitted(told: &[Told]) -> BTreeMap<Ipv4Addr, usize> {
+/// The tokens that Redis has admitted for each caller.
+fn admitted(answers: &[TimedAnswer]) -> BTreeMap<Ipv4Addr, usize> {
     let mut admitted = BTreeMap::new();
-    for told in told
+    for answer in answers
         .iter()
-        .filter(|told| told.by == By::Redis && told.status == 200)
+        .filter(|answer| answer.by == By::Redis && answer.status == 200)
     {
-        *admitted.entry(told.caller).or_default() += 1;
+        *admitted.entry(answer.caller).or_default() += 1;
     }
     admitted
 }
 
-/// Checks what was told while a primary was killed: P9, and P8's bound for what a failover forgets, which is what was taken.
-fn check(what: &str, told: &[Told]) {
-    let slow: Vec<_> = told.iter().filter(|told| told.took > AT_LAST).collect();
+/// Checks the answers while a primary was killed: P9, and P8's bound. A failover can lose at most a full burst of each
+/// caller.
+fn check(what: &str, answers: &[TimedAnswer]) {
+    let slow: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.took > MAX_TIME)
+        .collect();
     assert!(slow.is_empty(), "{slow:?}");
     let above = |admitted: usize| admitted.saturating_sub(BURST);
-    let most = admitted(told)
+    let max = admitted(answers)
         .into_values()
         .map(above)
         .max()
         .unwrap_or_default();
     println!(
-        "{what}: {}; at most {most} of {BURST} tokens on top",
-        Figures::of(told)
+        "{what}: {}; at most {max} tokens above the burst of {BURST}",
+        Figures::of(answers)
     );
-    assert!(most <= BURST, "{most} tokens on top of {BURST}");
-    assert!(told.iter().all(|told| told.by != By::Itself));
+    assert!(max <= BURST, "{max} tokens above {BURST}");
+    assert!(answers.iter().all(|answer| answer.by != By::Itself));
 }
 
-/// Kills a primary of a cluster; with `cut` its replica has heard nothing of it since some call.
+/// Kills a primary of a cluster; with `cut` its replica is missing the latest calls.
 fn kill_in_cluster(cut: bool) {
     let cluster = Cluster::start(SOON_MS);
     let node = cluster.nodes()[4].port();
     let http = start(&format!("redis-cluster://127.0.0.1:{node}"));
     let callers = callers(20);
-    let told = Load::on(&http, "/token", &callers, |load| {
+    let answers = Load::on(&http, "/token", &callers, |load| {
         load.wait_for(By::Redis, 500);
         if cut {
             cluster.cut(0);
@@ -73,15 +79,15 @@ fn kill_in_cluster(cut: bool) {
         load.wait_for(By::Redis, 500);
         load.wait_for_denied(callers.len());
     });
-    check(&format!("cluster, cut: {cut}"), &told);
+    check(&format!("cluster, cut: {cut}"), &answers);
     let killed: HashSet<Ipv4Addr> = callers
         .iter()
         .copied()
         .filter(|caller| cluster.shard_of_key(&key(*caller)) == 0)
         .collect();
-    let (killed, others): (Vec<Told>, Vec<Told>) = told
+    let (killed, others): (Vec<TimedAnswer>, Vec<TimedAnswer>) = answers
         .into_iter()
-        .partition(|told| killed.contains(&told.caller));
+        .partition(|answer| killed.contains(&answer.caller));
     println!(
         "cluster, callers of the killed primary: {}",
         Figures::of(&killed)
@@ -90,7 +96,7 @@ fn kill_in_cluster(cut: bool) {
     assert!(!killed.is_empty() && !others.is_empty());
 }
 
-/// Kills the primary that Sentinels watch; with `cut` its replicas have heard nothing of it since some call.
+/// Kills the primary that Sentinels monitor; with `cut` its replicas are missing the latest calls.
 fn kill_under_sentinels(cut: bool) {
     let sentinels = Sentinels::start();
     let hosts = sentinels
@@ -99,7 +105,7 @@ fn kill_under_sentinels(cut: bool) {
         .join(",");
     let http = start(&format!("redis-sentinel://{hosts}/rl"));
     let callers = callers(8);
-    let told = Load::on(&http, "/token", &callers, |load| {
+    let answers = Load::on(&http, "/token", &callers, |load| {
         load.wait_for(By::Redis, 500);
         if cut {
             sentinels.cut();
@@ -109,7 +115,7 @@ fn kill_under_sentinels(cut: bool) {
         load.wait_for(By::Redis, 500);
         load.wait_for_denied(callers.len());
     });
-    check(&format!("Sentinel, cut: {cut}"), &told);
+    check(&format!("Sentinel, cut: {cut}"), &answers);
 }
 
 #[test]
@@ -129,7 +135,7 @@ fn primaries_are_killed_with_calls_not_yet_replicated() {
     kill_under_sentinels(true);
 }
 
-/// While a slot moves, its node sends some calls on by ASK, and after that by MOVED: each is made, and once.
+/// While a slot moves, its node redirects some calls by ASK, and later by MOVED. Each call must be made exactly once.
 #[test]
 fn requests_are_decided_once_while_their_slot_moves() {
     let cluster = Cluster::start(NEVER_MS);
@@ -143,9 +149,9 @@ fn requests_are_decided_once_while_their_slot_moves() {
     );
     let caller = callers(1);
     let slot = cluster.slot_of_key(&key(caller[0]));
-    let told = Load::on(&http, "/token", &caller, |load| {
+    let answers = Load::on(&http, "/token", &caller, |load| {
         for _ in 0..3 {
-            let from = cluster.who_serves(slot);
+            let from = cluster.primary_of_slot(slot);
             let to = (0..3).map(|shard| cluster.at_rest(shard)[0]);
             let to = to
                 .into_iter()
@@ -158,12 +164,12 @@ fn requests_are_decided_once_while_their_slot_moves() {
         load.wait_for_denied(1);
     });
     assert!(
-        told.iter().all(|told| told.by == By::Redis),
+        answers.iter().all(|answer| answer.by == By::Redis),
         "{}",
-        Figures::of(&told)
+        Figures::of(&answers)
     );
-    assert_eq!(admitted(&told).into_values().sum::<usize>(), BURST);
-    let asked = |node: &RedisServer| node.connect().info("commandstats", "cmdstat_asking");
-    let asked = cluster.nodes().iter().filter_map(asked);
-    assert!(asked.count() > 0, "no call was sent on by ASK");
+    assert_eq!(admitted(&answers).into_values().sum::<usize>(), BURST);
+    let asking = |node: &RedisServer| node.connect().info("commandstats", "cmdstat_asking");
+    let asking = cluster.nodes().iter().filter_map(asking);
+    assert!(asking.count() > 0, "no call was redirected by ASK");
 }

@@ -1,7 +1,8 @@
-//! A flood by one address: it gets what its policy allows and no more, and nobody else is rejected for it.
+//! A flood from one address: at most what its policy allows is admitted, and other addresses are not rejected because
+//! of it.
 //!
-//! h2load sends as much as it can over many connections and streams, while 200 other addresses send 30 requests a second
-//! in all. Each row prints its figures.
+//! h2load sends as much as it can over many connections and streams, while 200 other addresses send 30 requests a
+//! second in total. Each row prints its figures.
 
 use std::fmt;
 use std::process::{Child, Command, Stdio};
@@ -20,11 +21,11 @@ const PAUSE: Duration = Duration::from_nanos(33_333_333);
 
 const HALF_A_DEADLINE: Duration = Duration::from_millis(25);
 
-/// What h2load sends: connections, and streams of each at a time. HTTP/1.1 where there is one stream.
-type Shape = (u32, u32);
+/// The load of h2load: connections, and concurrent streams of each. With one stream it uses HTTP/1.1.
+type Concurrency = (u32, u32);
 
-/// Starts h2load, from 127.0.0.1, for so many seconds.
-fn flood(http: &HttpServer, (connections, streams): Shape, seconds: u32) -> Child {
+/// Starts h2load, from 127.0.0.1, for `seconds` seconds.
+fn flood(http: &HttpServer, (connections, streams): Concurrency, seconds: u32) -> Child {
     let mut h2load = Command::new("h2load");
     if streams == 1 {
         h2load.arg("--h1");
@@ -40,12 +41,12 @@ fn flood(http: &HttpServer, (connections, streams): Shape, seconds: u32) -> Chil
         .expect("h2load is installed by tests/packages.sh")
 }
 
-/// Answers by the first digit of their status, from h2load's `status codes: 69 2xx, 0 3xx, 5 4xx, 7 5xx`.
+/// The answers by the first digit of their status, from h2load's `status codes: 69 2xx, 0 3xx, 5 4xx, 7 5xx`.
 fn statuses(report: &str) -> [u64; 4] {
     let line = report
         .lines()
         .find_map(|line| line.strip_prefix("status codes: "));
-    let line = line.unwrap_or_else(|| panic!("h2load says {report}"));
+    let line = line.unwrap_or_else(|| panic!("h2load prints {report}"));
     let counts = line
         .split(", ")
         .map(|part| part.split(' ').next()?.parse().ok());
@@ -55,14 +56,15 @@ fn statuses(report: &str) -> [u64; 4] {
         .expect("four counts")
 }
 
-/// One request of each of so many addresses, each at its time, whether those before are answered or not: status and duration.
+/// Sends one request from each of `count` addresses, at fixed times, whether or not the earlier ones are answered.
+/// Returns status and duration.
 fn others(http: &HttpServer, count: u8) -> Vec<(u16, Duration)> {
-    let begun = Instant::now();
+    let start = Instant::now();
     thread::scope(|scope| {
         let requests: Vec<_> = (0..count)
             .map(|n| {
                 scope.spawn(move || {
-                    let at = begun + PAUSE * u32::from(n);
+                    let at = start + PAUSE * u32::from(n);
                     thread::sleep(at.saturating_duration_since(Instant::now()));
                     let mut stream = connect_from(&format!("127.0.1.{}", n + 1), http.port());
                     let answer = get(&mut stream, "/token");
@@ -75,19 +77,19 @@ fn others(http: &HttpServer, count: u8) -> Vec<(u16, Duration)> {
     })
 }
 
-/// The longest time in which Redis did not answer a client of its own that asks without a pause.
+/// The longest time that Redis took to answer PING on a separate connection.
 fn longest_stall(redis: &RedisServer, stop: &Stop) -> Duration {
     let (mut connection, mut longest) = (redis.connect(), Duration::ZERO);
-    while !stop.is_told() {
-        let asked = Instant::now();
+    while !stop.is_set() {
+        let start = Instant::now();
         connection.value("PING");
         thread::sleep(Duration::from_millis(1));
-        longest = longest.max(asked.elapsed());
+        longest = longest.max(start.elapsed());
     }
     longest
 }
 
-/// What came of a flood.
+/// The result of a flood.
 struct Outcome {
     elapsed: f64,
     admitted: u64,
@@ -98,8 +100,8 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// That of a flood which takes as long as `count` requests of the others.
-    fn of(shape: Shape, mode: &str, flags: &[&str], count: u8) -> Self {
+    /// Runs a flood for as long as `count` requests of the other addresses take.
+    fn of(concurrency: Concurrency, mode: &str, flags: &[&str], count: u8) -> Self {
         let redis = RedisServer::start_on_tcp(&[]);
         let address = format!("127.0.0.1:{}", redis.port());
         let fixed = [
@@ -117,13 +119,13 @@ impl Outcome {
         let stop = Stop::default();
         thread::scope(|scope| {
             let stall = scope.spawn(|| longest_stall(&redis, &stop));
-            let begun = Instant::now();
+            let start = Instant::now();
             let (report, mut others) = stop.after(|| {
-                let flood = flood(&http, shape, seconds as u32);
+                let flood = flood(&http, concurrency, seconds as u32);
                 let others = others(&http, count);
                 (flood.wait_with_output().expect("h2load ends"), others)
             });
-            let elapsed = begun.elapsed().as_secs_f64();
+            let elapsed = start.elapsed().as_secs_f64();
             others.sort_by_key(|(_, took)| *took);
             let [admitted, _, denied, rejected] =
                 statuses(&String::from_utf8_lossy(&report.stdout));
@@ -155,7 +157,7 @@ impl fmt::Display for Outcome {
         write!(
             f,
             "{} admitted of {:.0} in {:.1} s, {} denied, {} rejected; others: {} of {} rejected, p50 {:.1?}, p99 {:.1?}, \
-             longest {:.1?}; Redis answered after {:.1?} at most",
+             longest {:.1?}; Redis answered within {:.1?}",
             self.admitted,
             self.allowed(),
             self.elapsed,
@@ -171,12 +173,16 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A Redis that a busy machine kept from answering for half a deadline may rightly count as silent: then once more.
-fn row(shape: Shape, mode: &str, flags: &[&str], count: u8) {
+/// Runs a flood and checks it. Repeats it if the machine is so busy that Redis stalls for half a deadline, because an
+/// outage may be detected correctly then.
+fn row(concurrency: Concurrency, mode: &str, flags: &[&str], count: u8) {
     allow_files(12_000);
     for _ in 0..20 {
-        let outcome = Outcome::of(shape, mode, flags, count);
-        println!("{} x {}, {mode} {flags:?}: {outcome}", shape.0, shape.1);
+        let outcome = Outcome::of(concurrency, mode, flags, count);
+        println!(
+            "{} x {}, {mode} {flags:?}: {outcome}",
+            concurrency.0, concurrency.1
+        );
         if outcome.stall >= HALF_A_DEADLINE {
             continue;
         }
@@ -188,8 +194,8 @@ fn row(shape: Shape, mode: &str, flags: &[&str], count: u8) {
     panic!("this machine is too busy for Redis to answer within {HALF_A_DEADLINE:?}");
 }
 
-const H2: Shape = (50, 200);
-const H1: Shape = (5000, 1);
+const H2: Concurrency = (50, 200);
+const H1: Concurrency = (5000, 1);
 
 #[test]
 fn a_flood_over_http2_is_not_admitted() {
@@ -197,7 +203,7 @@ fn a_flood_over_http2_is_not_admitted() {
 }
 
 #[test]
-fn a_flood_over_http2_keeps_nobody_out() {
+fn a_flood_over_http2_does_not_reject_others() {
     row(H2, "deny", &[], 100);
 }
 
@@ -210,8 +216,8 @@ fn a_flood_of_connections_is_not_admitted() {
 #[ignore = "make test-full"]
 fn each_flood_in_each_mode() {
     for mode in ["allow", "deny", "local"] {
-        for shape in [H2, (20, 200), (50, 20), (400, 16), H1] {
-            row(shape, mode, &[], OTHERS);
+        for concurrency in [H2, (20, 200), (50, 20), (400, 16), H1] {
+            row(concurrency, mode, &[], OTHERS);
         }
         row(H2, mode, &["-deny-cache", "1000"], OTHERS);
     }

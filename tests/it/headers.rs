@@ -9,15 +9,15 @@ fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
     (redis, http)
 }
 
-/// A request by this method with these header lines.
-fn ask(http: &HttpServer, method: &str, path: &str, lines: &[&str]) -> Answer {
+/// Sends a request with this method and these header lines.
+fn request(http: &HttpServer, method: &str, path: &str, lines: &[&str]) -> Answer {
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
-    send(&mut http.connect(), &request)
+    let text = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
+    send(&mut http.connect(), &text)
 }
 
 fn problem(http: &HttpServer, path: &str) -> Answer {
-    let answer = ask(http, "GET", path, &[PROBLEM]);
+    let answer = request(http, "GET", path, &[PROBLEM]);
     assert_eq!(
         answer.header("content-type"),
         Some("application/problem+json"),
@@ -27,7 +27,7 @@ fn problem(http: &HttpServer, path: &str) -> Answer {
     answer
 }
 
-/// What a parser of structured fields reads in a header: the name, and the parameters of the one item of a list.
+/// Parses a header as a structured field: the name and the parameters of the only item of a list.
 fn parsed(answer: &Answer, header: &str) -> (String, Vec<(String, i64)>) {
     let text = answer
         .header(header)
@@ -93,20 +93,20 @@ fn structured_fields_and_the_body_have_the_same_numbers() {
 #[test]
 fn older_headers_and_cors_are_off_by_default() {
     let (_redis, http) = start(&[]);
-    let answer = ask(&http, "GET", "/token", &["Origin: https://app.example"]);
+    let answer = request(&http, "GET", "/token", &["Origin: https://app.example"]);
     let lines = answer.headers.iter();
-    let mut unasked = lines.filter(|line| {
+    let mut unexpected = lines.filter(|line| {
         ["x-ratelimit-", "access-control-", "vary"]
             .iter()
             .any(|start| line.starts_with(start))
     });
-    assert_eq!(unasked.next(), None);
+    assert_eq!(unexpected.next(), None);
 }
 
 #[test]
 fn a_denial_is_a_problem_for_clients_that_prefer_one() {
     let (_redis, http) = start(&["-burst", "1", "-trust-caller"]);
-    let allowed = ask(&http, "GET", "/token", &[PROBLEM]);
+    let allowed = request(&http, "GET", "/token", &[PROBLEM]);
     assert_eq!(
         (allowed.status, allowed.header("content-type")),
         (200, Some("application/json"))
@@ -133,7 +133,7 @@ fn a_denial_is_a_problem_for_clients_that_prefer_one() {
         &["Accept: */*"],
         &["Accept: application/json, application/problem+json;q=0.9"],
     ] {
-        let plain = ask(&http, "GET", "/token", lines);
+        let plain = request(&http, "GET", "/token", lines);
         assert_eq!(
             (plain.status, plain.header("content-type")),
             (429, Some("application/json"))
@@ -181,12 +181,12 @@ fn every_error_is_plain_json_or_a_problem_and_spends_nothing() {
         ),
         ("GET", "/leaky?x=1", 400, "Bad Request", unknown),
     ] {
-        let plain = ask(&http, method, path, &[]);
+        let plain = request(&http, method, path, &[]);
         assert_eq!(
             (plain.status, plain.body.as_str()),
             (status, format!(r#"{{"error":"{reason}"}}"#).as_str())
         );
-        let problem = ask(&http, method, path, &[PROBLEM]);
+        let problem = request(&http, method, path, &[PROBLEM]);
         let instance = path.trim_end_matches("?x=1");
         assert_eq!(
             problem.body,
@@ -267,7 +267,7 @@ fn scripts_of_an_allowed_origin_may_read_every_answer() {
         ("/token?x", 400),
         ("/nowhere", 404),
     ] {
-        let answer = ask(&http, "GET", path, &[origin]);
+        let answer = request(&http, "GET", path, &[origin]);
         assert_eq!(answer.status, status);
         assert_eq!(
             answer.header("access-control-allow-origin"),
@@ -283,7 +283,7 @@ fn scripts_of_an_allowed_origin_may_read_every_answer() {
                 .is_some_and(|vary| vary.contains("origin")),
             "{answer:?}"
         );
-        let other = ask(&http, "GET", path, &["Origin: https://evil.example"]);
+        let other = request(&http, "GET", path, &["Origin: https://evil.example"]);
         assert_eq!(other.header("access-control-allow-origin"), None);
     }
 }
@@ -310,7 +310,7 @@ fn a_preflight_is_answered_and_spends_no_token() {
         "Origin: https://app.example",
         "Access-Control-Request-Method: GET",
     ];
-    let answer = ask(&http, "OPTIONS", "/token", &lines);
+    let answer = request(&http, "OPTIONS", "/token", &lines);
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     assert_eq!(

@@ -21,8 +21,8 @@ fn a_history_of_many_callers_keeps_the_promises() {
 
 const AOF: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
-/// With calls before, between and after so many troubles.
-fn through(server: &RedisServer, troubles: usize, mut trouble: impl FnMut()) -> History {
+/// Records calls before, between and after `troubles` calls of `trouble`.
+fn record_with(server: &RedisServer, troubles: usize, mut trouble: impl FnMut()) -> History {
     let wait = || wait_for_calls(&KEYS, 50, |_| Some(server.connect()));
     History::of(server, &KEYS, || {
         for _ in 0..troubles {
@@ -33,8 +33,8 @@ fn through(server: &RedisServer, troubles: usize, mut trouble: impl FnMut()) -> 
     })
 }
 
-fn through_kills(server: &RedisServer) -> History {
-    through(server, 4, || {
+fn record_with_kills(server: &RedisServer) -> History {
+    record_with(server, 4, || {
         server.kill();
         server.restart();
     })
@@ -42,12 +42,12 @@ fn through_kills(server: &RedisServer) -> History {
 
 #[test]
 fn a_history_with_kills_and_restarts_keeps_the_promises() {
-    let history = through_kills(&RedisServer::start_with(&AOF));
+    let history = record_with_kills(&RedisServer::start_with(&AOF));
     history.check();
     assert!(history.calls() > 1500, "{}", history.calls());
 }
 
-/// The last bytes that were written are not there.
+/// Removes the last bytes of the AOF.
 fn truncate_aof(server: &RedisServer) {
     let path = growing_aof(server);
     let aof = fs::read(&path).expect("a file");
@@ -55,11 +55,11 @@ fn truncate_aof(server: &RedisServer) {
 }
 
 #[test]
-fn a_history_with_rewritten_and_truncated_aofs_keeps_the_promises() {
+fn a_history_with_truncated_aofs_keeps_the_promises() {
     for preamble in ["yes", "no"] {
         let args = [&AOF[..], &["--aof-use-rdb-preamble", preamble]].concat();
         let server = RedisServer::start_with(&args);
-        let history = through(&server, 3, || {
+        let history = record_with(&server, 3, || {
             rewrite_aof(&mut server.connect());
             wait_for_calls(&KEYS, 30, |_| Some(server.connect()));
             server.kill();
@@ -72,10 +72,10 @@ fn a_history_with_rewritten_and_truncated_aofs_keeps_the_promises() {
 }
 
 #[test]
-fn a_history_with_a_server_that_loads_without_the_module_for_a_while_keeps_the_promises() {
+fn a_history_with_the_module_unloaded_keeps_the_promises() {
     let server = RedisServer::start();
     let load = format!("MODULE LOAD {}", artifacts().module.display());
-    let history = through(&server, 3, || {
+    let history = record_with(&server, 3, || {
         for line in ["MODULE UNLOAD rl", "DEBUG RELOAD", &load] {
             server.connect().value(line);
         }
@@ -85,9 +85,9 @@ fn a_history_with_a_server_that_loads_without_the_module_for_a_while_keeps_the_p
 }
 
 #[test]
-fn a_history_with_no_memory_left_for_a_while_keeps_the_promises() {
+fn a_history_with_no_memory_left_keeps_the_promises() {
     let server = RedisServer::start();
-    let history = through(&server, 3, || {
+    let history = record_with(&server, 3, || {
         let mut redis = server.connect();
         redis.value("CONFIG RESETSTAT");
         redis.value("CONFIG SET maxmemory 1");
@@ -102,7 +102,7 @@ fn a_history_with_no_memory_left_for_a_while_keeps_the_promises() {
     assert!(history.calls() > 1000, "{}", history.calls());
 }
 
-/// Two servers, of which the one with this index is the primary.
+/// Two servers, and the index of the primary.
 struct Pair([RedisServer; 2], AtomicUsize);
 
 impl Pair {
@@ -114,8 +114,9 @@ impl Pair {
         self.0[self.primary()].try_connect()
     }
 
-    /// The replica takes the primary's place, which begins to follow it. What the primary answers in between is lost.
-    fn change_places(&self) {
+    /// Promotes the replica, and makes the old primary follow it. Calls that the old primary answers in between are
+    /// lost.
+    fn swap_roles(&self) {
         let before = self.primary();
         let [old, new] = [&self.0[before], &self.0[1 - before]];
         new.connect().value("REPLICAOF NO ONE");
@@ -130,7 +131,7 @@ fn follow(replica: &RedisServer, primary: &RedisServer) {
 }
 
 #[test]
-fn a_history_with_syncs_dropped_links_and_promotions_keeps_the_promises() {
+fn a_history_with_resyncs_and_promotions_keeps_the_promises() {
     let start = |()| RedisServer::start_on_tcp(&["--repl-diskless-sync-delay", "0"]);
     let pair = Pair([(), ()].map(start), AtomicUsize::new(0));
     let connect = |_| pair.connect();
@@ -143,7 +144,7 @@ fn a_history_with_syncs_dropped_links_and_promotions_keeps_the_promises() {
             drop_links(primary);
             wait_for_calls(&KEYS, 30, connect);
             wait_for_link(&mut replica.connect());
-            pair.change_places();
+            pair.swap_roles();
             wait_for_calls(&KEYS, 30, connect);
         }
     });
@@ -170,7 +171,7 @@ const BUGS: [Bug; 3] = [
             }",
         ],
     },
-    // The AOF has the call, which reads the clock when it is loaded.
+    // The AOF contains the call itself, which reads the clock when the AOF is loaded.
     Bug {
         name: "replayed-clock",
         file: "src/redis/propagation.rs",
@@ -180,15 +181,19 @@ const BUGS: [Bug; 3] = [
 
 #[test]
 #[ignore = "make test-full"]
-fn a_history_finds_each_bug_that_is_planted_in_the_module() {
+fn a_history_detects_each_bug_planted_in_the_module() {
     for bug in BUGS {
         let dir = tempfile::tempdir().expect("a directory for the module");
         let mut setup = Setup::with_module(&AOF);
         setup.module = Some(bug.build(dir.path()));
-        let history = through_kills(&RedisServer::start_as(setup));
+        let history = record_with_kills(&RedisServer::start_as(setup));
         let broken = catch_unwind(|| history.check()).expect_err(bug.name);
-        let told = broken.downcast_ref::<String>().expect("which promise");
-        println!("{}: {}", bug.name, &told[..told.find(':').unwrap_or(0)]);
-        assert!(told.starts_with('P'), "{told}");
+        let message = broken.downcast_ref::<String>().expect("a message");
+        println!(
+            "{}: {}",
+            bug.name,
+            &message[..message.find(':').unwrap_or(0)]
+        );
+        assert!(message.starts_with('P'), "{message}");
     }
 }

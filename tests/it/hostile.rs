@@ -6,7 +6,7 @@ const RATE: &str =
     "ERR invalid rate: expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s";
 const SYNTAX: &str = "ERR syntax error";
 
-/// What a word is in each kind of place: a number of tokens, a rate, a period in seconds.
+/// A word, and whether it is valid as a number of tokens, a rate and a period in seconds.
 struct Hostile {
     word: Vec<u8>,
     number: bool,
@@ -98,8 +98,8 @@ fn hostile() -> Vec<Hostile> {
     all
 }
 
-/// Puts the word in the place of `?`, and asks a new key.
-fn ask(redis: &mut Redis, line: &str, word: &[u8]) -> Result<Value, String> {
+/// Runs a command with the word in place of `?`.
+fn run(redis: &mut Redis, line: &str, word: &[u8]) -> Result<Value, String> {
     let words: Vec<&[u8]> = line
         .split(' ')
         .map(|part| if part == "?" { word } else { part.as_bytes() })
@@ -108,7 +108,7 @@ fn ask(redis: &mut Redis, line: &str, word: &[u8]) -> Result<Value, String> {
 }
 
 #[test]
-fn every_argument_of_every_command_has_one_reply_to_hostile_words() {
+fn every_argument_accepts_or_rejects_each_hostile_word() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     let numbers = [
@@ -147,7 +147,7 @@ fn every_argument_of_every_command_has_one_reply_to_hostile_words() {
         let shown = String::from_utf8_lossy(&word[..word.len().min(40)]).into_owned();
         let mut check = |line: &str, good: bool, error: &str| {
             redis.value("DEL k");
-            let reply = ask(&mut redis, line, word);
+            let reply = run(&mut redis, line, word);
             match good {
                 true => assert!(reply.is_ok(), "{line} with {shown:?}: {reply:?}"),
                 false => assert_eq!(reply, Err(error.to_owned()), "{line} with {shown:?}"),
@@ -190,13 +190,14 @@ fn any_word_may_be_a_key() {
             "RL.MULTI ? TOKEN 1/1000d 20 1",
             "RL.THROTTLE ? 19 1 86400000",
         ] {
-            assert!(ask(&mut redis, line, &hostile.word).is_ok(), "{line}");
+            assert!(run(&mut redis, line, &hostile.word).is_ok(), "{line}");
         }
     }
     assert!(server.is_alive());
 }
 
-/// Each of the 44 bytes changed in turn: a bucket as the layout defines it, or no bucket; never a crash.
+/// Each of the 44 bytes is changed in turn. The result is a bucket as the layout defines it, or not a bucket; never a
+/// crash.
 #[test]
 fn each_byte_of_a_state_changed_is_a_bucket_or_wrongtype() {
     let server = RedisServer::start();
@@ -228,13 +229,13 @@ fn each_byte_of_a_state_changed_is_a_bucket_or_wrongtype() {
             buckets += usize::from(valid);
         }
     }
-    assert!(buckets > 20, "only {buckets} of them are buckets");
+    assert!(buckets > 20, "only {buckets} changed states are buckets");
     assert!(server.is_alive());
 }
 
-/// What anyone may do to a string, and what becomes of the bucket in it.
+/// Commands that any client may run on a string, and whether the bucket in it survives.
 #[test]
-fn what_others_do_to_a_bucket_is_defined() {
+fn other_commands_on_a_bucket_have_a_defined_result() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     const KIND: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
@@ -261,13 +262,13 @@ fn what_others_do_to_a_bucket_is_defined() {
         redis.limit("RL.TOKEN k 1/1000d 20 COST 5");
         let _ = redis.try_line::<Value>(line);
         match redis.try_line::<Vec<i64>>("RL.TOKEN k 1/1000d 20 COST 10") {
-            Ok(told) => assert!(survives && told[..3] == [1, 20, 5], "{line}: {told:?}"),
+            Ok(reply) => assert!(survives && reply[..3] == [1, 20, 5], "{line}: {reply:?}"),
             Err(error) => assert!(!survives && error == KIND, "{line}: {error}"),
         }
         if survives {
             assert!(
                 redis.stored("k").1 > 0,
-                "{line}: a change that moves the deadline gives it one again"
+                "{line}: a change that moves the deadline sets one again"
             );
         }
     }

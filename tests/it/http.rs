@@ -55,7 +55,7 @@ fn thirty_calls_on_one_connection_end_in_denials() {
             .expect("a wait");
         let wait_s = denied
             .header("retry-after")
-            .expect("a denial says when to come back");
+            .expect("a denial has Retry-After");
         assert_eq!(wait_s, wait_ms.div_ceil(1000).to_string());
         assert_eq!(
             denied.header("ratelimit"),
@@ -82,7 +82,7 @@ fn the_default_rate_denies_for_a_second_at_most() {
 }
 
 #[test]
-fn a_callers_key_is_its_address() {
+fn the_key_of_a_caller_is_its_address() {
     let (redis, _) = start(&[]);
     let http = HttpServer::start_at(":0", &["-redis", &redis.url(), "-rate", "1/1000d"]);
     let answer = http.get("/token");
@@ -137,7 +137,7 @@ fn the_environment_sets_what_flags_do_not() {
 }
 
 #[test]
-fn a_taken_address_is_a_clear_error() {
+fn an_address_in_use_is_a_clear_error() {
     let (_redis, http) = start(&[]);
     let addr = format!("127.0.0.1:{}", http.port());
     let output = Command::new(&artifacts().server)
@@ -154,7 +154,7 @@ fn a_taken_address_is_a_clear_error() {
 }
 
 #[test]
-fn head_spends_a_token_other_paths_and_methods_do_not() {
+fn head_spends_a_token_and_other_paths_and_methods_do_not() {
     let (_redis, http) = start(&["-rate", "1/1000d"]);
     let head = send(
         &mut http.connect(),
@@ -177,9 +177,9 @@ fn head_spends_a_token_other_paths_and_methods_do_not() {
     assert_eq!(http.get("/token").field("remaining"), Some("18"));
 }
 
-/// A request that Redis holds back when the signal comes is still answered. Then the server exits with 0.
+/// A request that waits for Redis when the signal arrives is still answered. Then the server exits with 0.
 #[test]
-fn requests_in_flight_are_finished_before_the_end() {
+fn requests_in_flight_are_answered_before_the_exit() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let (redis, mut http) = start(&["-deadline", "1s"]);
         let mut redis = redis.connect();
@@ -200,16 +200,16 @@ fn requests_in_flight_are_finished_before_the_end() {
         let mut answer = String::new();
         stream
             .read_to_string(&mut answer)
-            .expect("an answer, and then the end");
+            .expect("an answer, and then the end of the stream");
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer:?}");
         assert!(answer.ends_with("}"), "{answer:?}");
         assert_eq!(http.exit_code(), Some(0), "{signal}");
     }
 }
 
-/// As in a pipe, whose other programs the same Ctrl-C ends first.
+/// In a shell pipeline Ctrl-C may end the reader of the log first.
 #[test]
-fn a_closed_log_does_not_delay_the_end() {
+fn a_closed_log_does_not_delay_the_exit() {
     let mut child = Command::new(&artifacts().server)
         .args(["-addr", "127.0.0.1:0"])
         .stderr(Stdio::piped())

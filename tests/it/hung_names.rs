@@ -1,4 +1,4 @@
-//! A name that is looked up and never found, as where no resolver answers.
+//! A name whose lookup hangs, as when no resolver answers.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,13 +10,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use rl_tests::{Process, artifacts, eventually};
 
-/// A look-up that outlasts every test, and leaves a byte in a file when it begins.
+/// A getaddrinfo that hangs for longer than any test. Each call first appends a byte to a file.
 const HANGS: &str = r#"
 #include <fcntl.h>
 #include <netdb.h>
 #include <stdlib.h>
 #include <unistd.h>
-int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result) {
     int file = open(getenv("LOOKUPS"), O_WRONLY | O_CREAT | O_APPEND, 0600);
     if (file < 0 || write(file, "x", 1) != 1)
         abort();
@@ -38,7 +38,7 @@ fn library(dir: &Path) -> String {
 }
 
 #[test]
-fn a_look_up_that_hangs_holds_neither_the_end_nor_many_threads() {
+fn a_hung_lookup_does_not_delay_the_exit_or_add_threads() {
     let dir = tempfile::tempdir().expect("a directory");
     let lookups = dir.path().join("lookups");
     let mut child = Command::new(&artifacts().server)
@@ -52,13 +52,13 @@ fn a_look_up_that_hangs_holds_neither_the_end_nor_many_threads() {
     let log = BufReader::new(child.stderr.take().expect("piped")).lines();
     thread::spawn(move || log.for_each(drop));
     let mut server = Process::from(child);
-    let begun = || fs::read(&lookups).map_or(0, |bytes| bytes.len());
-    eventually("as many look-ups as there are threads for", || {
-        (begun() >= 2).then_some(())
+    let started = || fs::read(&lookups).map_or(0, |bytes| bytes.len());
+    eventually("two lookups, the maximum at a time", || {
+        (started() >= 2).then_some(())
     });
     // There are at least two attempts a second.
     thread::sleep(Duration::from_secs(3));
-    assert_eq!(begun(), 2);
+    assert_eq!(started(), 2);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0));
 }

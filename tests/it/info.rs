@@ -11,18 +11,18 @@ fn text(value: &Value) -> String {
 }
 
 #[test]
-fn a_person_is_told_what_is_known_of_a_bucket() {
+fn info_shows_all_fields_of_a_bucket() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.LEAKY k 5/1000d 20 COST 15");
     let Value::Array(items) = redis.value("RL.INFO k") else {
         panic!("a flat array in RESP2")
     };
-    let told: Vec<(String, String)> = items
+    let fields: Vec<(String, String)> = items
         .chunks(2)
         .map(|pair| (text(&pair[0]), text(&pair[1])))
         .collect();
-    let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
         [
@@ -35,7 +35,7 @@ fn a_person_is_told_what_is_known_of_a_bucket() {
             "updated_us"
         ]
     );
-    let values: Vec<&str> = told.iter().map(|(_, value)| value.as_str()).collect();
+    let values: Vec<&str> = fields.iter().map(|(_, value)| value.as_str()).collect();
     assert_eq!(values[..5], ["leaky", "1/200d", "20", "5", "0"]);
     assert_about(values[5].parse().expect("a number"), 259_200_000_000);
     let stored = rl_tests::Stored::read(&redis.stored("k").0.expect("a key"));
@@ -43,7 +43,7 @@ fn a_person_is_told_what_is_known_of_a_bucket() {
 }
 
 #[test]
-fn an_empty_bucket_tells_when_one_more_would_pass() {
+fn info_of_an_empty_bucket_shows_the_wait_for_one_token() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 1/1000d 2 FORCE 4");
@@ -58,7 +58,7 @@ fn an_empty_bucket_tells_when_one_more_would_pass() {
 }
 
 #[test]
-fn it_is_a_map_in_resp3_and_nil_of_nothing() {
+fn info_is_a_map_in_resp3_and_nil_without_a_key() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     assert_eq!(redis.value("RL.INFO k"), Value::Nil);
@@ -66,7 +66,7 @@ fn it_is_a_map_in_resp3_and_nil_of_nothing() {
     redis.limit("RL.TOKEN k 1/1000d 20");
     match redis.value("RL.INFO k") {
         Value::Map(pairs) => assert_eq!(pairs.len(), 7),
-        // Its modules can answer none.
+        // Modules of Redis 6.2 cannot reply with a map.
         Value::Array(items) if version() < [7, 0] => assert_eq!(items.len(), 2 * 7),
         other => panic!("{other:?}"),
     }

@@ -3,10 +3,11 @@ use rl_tests::{Redis, RedisServer, Stored, eventually, version};
 
 const KIND: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
-/// Every way to ask of a key.
+/// One call of each command that opens a bucket.
 const COMMANDS: [&str; 3] = ["RL.TOKEN {} 10 20", "RL.LEAKY {} 10 20", "RL.PEEK {}"];
 
-/// What a client can see of a key: a look at one that has the length of a bucket may change how Redis keeps it.
+/// What a client can see of a key. The encoding of a string as long as a bucket is left out, because opening such a
+/// string may change it.
 fn seen(redis: &mut Redis, key: &str) -> (Vec<u8>, Option<String>) {
     let dump = redis.line(&format!("DUMP {key}"));
     let may_be_a_bucket = redis.try_line(&format!("STRLEN {key}")) == Ok(44);
@@ -28,7 +29,7 @@ fn assert_wrong_kind(redis: &mut Redis, key: &str) {
 }
 
 #[test]
-fn every_other_type_is_refused_and_left_alone() {
+fn every_other_type_is_rejected_and_not_changed() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     for line in [
@@ -84,7 +85,7 @@ fn a_bucket_is_a_string_of_44_bytes() {
 }
 
 #[test]
-fn a_bucket_that_someone_has_changed_is_no_bucket() {
+fn a_bucket_that_another_command_changed_is_wrongtype() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     for line in [
@@ -102,7 +103,7 @@ fn a_bucket_that_someone_has_changed_is_no_bucket() {
 }
 
 #[test]
-fn a_copied_renamed_or_restored_bucket_goes_on() {
+fn a_copied_renamed_or_restored_bucket_keeps_its_state() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 1/1000d 20 COST 5");
@@ -128,24 +129,24 @@ fn keys_are_bytes() {
     let long = vec![b'k'; 1_000_000];
     let names: [&[u8]; 6] = [b"", b"\xff\xfe", b"a\0b", b"a\r\nb", b" ", &long];
     for name in names {
-        let told: Vec<i64> = redis
+        let reply: Vec<i64> = redis
             .try_run(&[b"RL.TOKEN".as_slice(), name, b"1/1000d", b"5"])
             .expect("allowed");
-        assert_eq!(told[..3], [1, 5, 4]);
-        let told: Vec<i64> = redis
+        assert_eq!(reply[..3], [1, 5, 4]);
+        let reply: Vec<i64> = redis
             .try_run(&[b"RL.PEEK".as_slice(), name, b"COST", b"0"])
-            .expect("there");
-        assert_eq!(told[..3], [1, 5, 4]);
+            .expect("a bucket");
+        assert_eq!(reply[..3], [1, 5, 4]);
     }
     assert_eq!(redis.line::<i64>("DBSIZE"), 6);
     assert!(server.is_alive());
 }
 
 #[test]
-fn a_key_lives_until_its_bucket_is_as_new_and_not_much_longer() {
+fn a_key_expires_soon_after_its_bucket_has_reset() {
     let server = RedisServer::start();
     let mut redis = server.connect();
-    for (line, as_new_after_us) in [
+    for (line, resets_after_us) in [
         ("RL.TOKEN k 1/1000s 20 COST 7", 7_000_000_000),
         ("RL.LEAKY k 3/1000s 20 FORCE 30", 10_000_000_000),
     ] {
@@ -155,14 +156,14 @@ fn a_key_lives_until_its_bucket_is_as_new_and_not_much_longer() {
         let stored = Stored::read(&bytes.expect("a key"));
         assert!(stored.may_live_until(deadline_ms), "{line}: {deadline_ms}");
         assert_eq!(
-            stored.as_new_us(),
-            u128::from(stored.updated_us) + as_new_after_us
+            stored.resets_at_us(),
+            u128::from(stored.updated_us) + resets_after_us
         );
     }
 }
 
 #[test]
-fn a_bucket_that_is_as_new_is_gone_by_itself() {
+fn a_bucket_that_is_full_again_expires() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 1000 20 COST 20");
@@ -172,7 +173,7 @@ fn a_bucket_that_is_as_new_is_gone_by_itself() {
     assert_eq!(redis.limit("RL.TOKEN k 1000 20"), [1, 20, 19, 0, 1]);
 }
 
-/// Pitfall 29: a deadline made at the faster rate must not stand at the slower one.
+/// A deadline computed at the faster rate would be too early at the slower one.
 #[test]
 fn the_deadline_follows_a_changed_rate() {
     let server = RedisServer::start();
@@ -226,10 +227,10 @@ fn no_sequence_of_calls_leaves_a_key_without_a_deadline() {
     }
 }
 
-/// Pitfall 24: from Redis 7.2 on a script sees one time, however long it takes.
+/// From Redis 7.2 on a script sees one time, however long it runs.
 #[test]
 fn one_script_sees_one_time() {
-    // Past this limit, five seconds if nothing is said, Redis goes on with its clock.
+    // Beyond this limit, five seconds by default, Redis would update its clock.
     let server = RedisServer::start_with(&["--lua-time-limit", "0"]);
     let mut redis = server.connect();
     let script = "redis.call('RL.TOKEN', KEYS[1], '1/1000d', '5') \
@@ -255,7 +256,7 @@ fn one_transaction_sees_one_time() {
     assert_at_one_time(&mut redis);
 }
 
-/// Keys `a` and `b` were made at one instant, where modules have the cached time.
+/// Asserts that keys `a` and `b` were written at the same instant, on servers with a cached time for modules.
 fn assert_at_one_time(redis: &mut Redis) {
     let mut updated_us = |key| Stored::read(&redis.stored(key).0.expect("a key")).updated_us;
     let apart_us = updated_us("b").abs_diff(updated_us("a"));
@@ -270,8 +271,8 @@ fn assert_at_one_time(redis: &mut Redis) {
 fn the_longest_wait_still_has_a_deadline() {
     let server = RedisServer::start();
     let mut redis = server.connect();
-    let told = redis.limit("RL.TOKEN k 1/3257d 281474976710655 FORCE 281474976710655");
-    assert_eq!(told, [1, 281_474_976_710_655, 0, 0, 9_007_199_254_740_991]);
+    let reply = redis.limit("RL.TOKEN k 1/3257d 281474976710655 FORCE 281474976710655");
+    assert_eq!(reply, [1, 281_474_976_710_655, 0, 0, 9_007_199_254_740_991]);
     assert_eq!(redis.stored("k").1, i64::MAX);
     // Between 2^63 and 2^64 milliseconds.
     redis.limit("RL.TOKEN ages 1/60s 5 FORCE 281474976710655");
@@ -280,7 +281,7 @@ fn the_longest_wait_still_has_a_deadline() {
 }
 
 #[test]
-fn a_denied_peeked_or_failed_call_changes_neither_bytes_nor_deadline_nor_a_watch() {
+fn a_denied_or_failed_call_changes_no_byte_deadline_or_watch() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 1/1000d 5 COST 5");
@@ -311,9 +312,9 @@ fn a_denied_peeked_or_failed_call_changes_neither_bytes_nor_deadline_nor_a_watch
     }
 }
 
-/// A client that keeps what it has read (CLIENT TRACKING) is told of each change, and of nothing else.
+/// A client with CLIENT TRACKING receives an invalidation for each change, and no others.
 #[test]
-fn only_a_call_that_changes_the_key_is_told_to_a_client_that_tracks_it() {
+fn client_tracking_reports_only_calls_that_change_the_key() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 1/1000d 5 COST 4");
@@ -341,22 +342,22 @@ fn only_a_call_that_changes_the_key_is_told_to_a_client_that_tracks_it() {
         ("RL.MULTI other TOKEN 1/1000d 5 1 k TOKEN 1/1000d 5 1", true),
         ("RL.TOKEN k 1/1000d 5 REFUND 9", true),
     ] {
-        // A key is told of once, and again when it was read again.
+        // Redis reports a key once after each read of it.
         reader.value("GET k");
         let _ = redis.try_line::<Value>(line);
         reader.value("PING");
-        let told: Vec<_> = pushes.try_iter().collect();
-        let all_are_of_k = told
+        let received: Vec<_> = pushes.try_iter().collect();
+        let all_are_of_k = received
             .iter()
             .all(|push| push.data == [Value::Array(vec![Value::BulkString(b"k".to_vec())])]);
-        assert!(all_are_of_k, "{line}: {told:?}");
-        assert_eq!(!told.is_empty(), changes, "{line}");
+        assert!(all_are_of_k, "{line}: {received:?}");
+        assert_eq!(!received.is_empty(), changes, "{line}");
     }
     assert_eq!(redis.line::<i64>("EXISTS k"), 0);
 }
 
 #[test]
-fn a_transaction_and_a_script_limit_as_a_call_does() {
+fn transactions_and_scripts_limit_as_single_calls_do() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.value("MULTI");
@@ -365,14 +366,14 @@ fn a_transaction_and_a_script_limit_as_a_call_does() {
     }
     let replies: Vec<Vec<i64>> = redis.line("EXEC");
     assert_eq!(
-        replies.iter().map(|told| told[0]).collect::<Vec<_>>(),
+        replies.iter().map(|reply| reply[0]).collect::<Vec<_>>(),
         [1, 1, 0]
     );
 
     let script =
         "local t = redis.call('RL.TOKEN', KEYS[1], '1/1000d', '2') return {t[1], t[3], #t}";
-    let told: Vec<i64> = redis.try_run(&["EVAL", script, "1", "k"]).expect("a reply");
-    assert_eq!(told, [0, 0, 5]);
+    let reply: Vec<i64> = redis.try_run(&["EVAL", script, "1", "k"]).expect("a reply");
+    assert_eq!(reply, [0, 0, 5]);
     let script = "return redis.pcall('RL.TOKEN', KEYS[1], 'x', '2')";
     let error = redis
         .try_run::<Value>(&["EVAL", script, "1", "k"])

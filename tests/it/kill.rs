@@ -10,7 +10,7 @@ use rl_tests::{HttpServer, RedisServer, Stored, callers, connect_from, eventuall
 const BURST: usize = 1500;
 const CONNECTIONS: usize = 4;
 
-/// What became of one caller's requests.
+/// The requests of one caller by outcome.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     sent: usize,
@@ -30,8 +30,8 @@ fn key(caller: Ipv4Addr) -> String {
     format!("rl:token:{caller}")
 }
 
-/// Asks until the server is gone.
-fn ask_until_the_end(http: &HttpServer, caller: Ipv4Addr, answers: &AtomicUsize) -> Count {
+/// Sends requests until the server is gone.
+fn send_until_the_end(http: &HttpServer, caller: Ipv4Addr, answers: &AtomicUsize) -> Count {
     let mut stream = BufReader::new(connect_from(&caller.to_string(), http.port()));
     let mut count = Count::default();
     loop {
@@ -50,7 +50,7 @@ fn ask_until_the_end(http: &HttpServer, caller: Ipv4Addr, answers: &AtomicUsize)
     }
 }
 
-/// The status of an answer, of which the rest is read; `None` if the connection ends before its first line has come whole.
+/// Reads an answer and returns its status; `None` if the connection ends before its first line is complete.
 fn status(stream: &mut impl BufRead) -> Option<u16> {
     let mut first = String::new();
     stream
@@ -71,7 +71,7 @@ fn status(stream: &mut impl BufRead) -> Option<u16> {
     first.split(' ').nth(1)?.parse().ok()
 }
 
-/// Kills rl-server while all callers ask, after so many answers.
+/// Kills rl-server after `after` answers, while all callers send requests.
 fn kill_under_load(
     http: &mut HttpServer,
     callers: &[Ipv4Addr],
@@ -86,11 +86,11 @@ fn kill_under_load(
             .copied()
             .cycle()
             .take(callers.len() * CONNECTIONS);
-        let asking: Vec<_> = all
+        let clients: Vec<_> = all
             .map(|caller| {
                 (
                     caller,
-                    scope.spawn(move || ask_until_the_end(server, caller, answers)),
+                    scope.spawn(move || send_until_the_end(server, caller, answers)),
                 )
             })
             .collect();
@@ -98,8 +98,8 @@ fn kill_under_load(
             (answers.load(Ordering::Relaxed) >= after).then_some(())
         });
         server.signal(Signal::SIGKILL);
-        for (caller, asking) in asking {
-            let count = asking.join().expect("it counts");
+        for (caller, client) in clients {
+            let count = client.join().expect("a count");
             counts.entry(caller).or_default().add(count);
         }
     });
@@ -107,7 +107,7 @@ fn kill_under_load(
     counts
 }
 
-/// The calls that Redis has executed, by its slow log, which has all: how many tokens each key was asked for.
+/// The tokens that were requested for each key, from the slow log, which contains all calls that Redis has executed.
 fn executed(redis: &RedisServer) -> BTreeMap<String, usize> {
     type Entry = (i64, i64, i64, Vec<String>, String, String);
     let log: Vec<Entry> = redis.connect().line("SLOWLOG GET 1000000");
@@ -132,12 +132,12 @@ fn taken(redis: &RedisServer, caller: Ipv4Addr) -> usize {
         "{stored:?} until {deadline_ms}"
     );
     let taken = stored.used.div_ceil(stored.period_us.into());
-    usize::try_from(taken).expect("few")
+    usize::try_from(taken).expect("a small number")
 }
 
-/// No token comes back while the test runs.
+/// No token is refilled while the test runs.
 #[test]
-fn a_server_killed_under_load_has_spent_nothing_twice() {
+fn a_server_killed_under_load_has_spent_no_token_twice() {
     let redis = RedisServer::start_with(&[
         "--slowlog-log-slower-than",
         "0",
@@ -172,7 +172,7 @@ fn a_server_killed_under_load_has_spent_nothing_twice() {
         for (caller, count) in kill_under_load(&mut http, &callers, 2000) {
             all.entry(caller).or_default().add(count);
         }
-        // What it had sent is executed before its end is seen.
+        // Redis executes all calls that the server has sent before it closes the connection.
         eventually("its connection to be gone", || {
             let clients: String = redis.connect().line("CLIENT LIST");
             (clients.lines().count() == 1).then_some(())
@@ -180,22 +180,22 @@ fn a_server_killed_under_load_has_spent_nothing_twice() {
         let executed = executed(&redis);
         for (caller, count) in &all {
             let (executed, taken) = (executed[&key(*caller)], taken(&redis, *caller));
-            let told = format!("{caller}: {count:?}, {executed} executed, {taken} taken");
-            println!("{told}");
-            assert!(executed <= count.sent, "{told}");
-            assert_eq!(taken, executed.min(BURST), "{told}");
+            let summary = format!("{caller}: {count:?}, {executed} executed, {taken} taken");
+            println!("{summary}");
+            assert!(executed <= count.sent, "{summary}");
+            assert_eq!(taken, executed.min(BURST), "{summary}");
             assert!(
                 count.allowed <= taken && count.allowed + count.denied <= executed,
-                "{told}"
+                "{summary}"
             );
-            // A request whose answer was lost with the server.
+            // Requests whose answers were lost with the server.
             let lost = count.sent - count.allowed - count.denied;
-            assert!(taken <= count.allowed + lost, "{told}");
+            assert!(taken <= count.allowed + lost, "{summary}");
         }
         let keys: Vec<String> = redis.connect().line("KEYS *");
         let keys: BTreeSet<String> = keys.into_iter().collect();
         assert_eq!(keys, callers.iter().map(|caller| key(*caller)).collect());
     }
-    // More answers than there were tokens.
+    // The callers sent more requests than there were tokens.
     assert!(all.values().any(|count| count.denied > 0), "{all:?}");
 }

@@ -3,7 +3,7 @@ use std::process::Command;
 
 use rl_tests::{Imports, project};
 
-/// The crates that `package` is built from.
+/// The crates in the dependency tree of `package`.
 fn tree(package: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args([
@@ -30,8 +30,8 @@ fn tree(package: &str) -> Vec<String> {
         .collect()
 }
 
-/// The sources below a directory that name a crate.
-fn sources_naming(dir: &str, name: &str) -> Vec<PathBuf> {
+/// The sources below a directory that refer to a crate.
+fn sources_that_use(dir: &str, name: &str) -> Vec<PathBuf> {
     let path = format!("{name}::");
     let is_top = |source: &str, at| !source[..at].ends_with("::");
     sources(dir, |source| {
@@ -41,9 +41,9 @@ fn sources_naming(dir: &str, name: &str) -> Vec<PathBuf> {
     })
 }
 
-/// The sources below a directory that are such, by name.
-fn sources(dir: &str, is_such: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+/// The sources below a directory that match, sorted.
+fn sources(dir: &str, matches: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let mut matching = Vec::new();
     let mut dirs = vec![project().join(dir)];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(&dir).expect("a directory") {
@@ -51,9 +51,9 @@ fn sources(dir: &str, is_such: impl Fn(&str) -> bool) -> Vec<PathBuf> {
             if path.is_dir() {
                 dirs.push(path);
             } else if path.extension().is_some_and(|kind| kind == "rs")
-                && is_such(&std::fs::read_to_string(&path).expect("a source"))
+                && matches(&std::fs::read_to_string(&path).expect("a source"))
             {
-                found.push(
+                matching.push(
                     path.strip_prefix(project())
                         .expect("below the project")
                         .to_owned(),
@@ -61,8 +61,8 @@ fn sources(dir: &str, is_such: impl Fn(&str) -> bool) -> Vec<PathBuf> {
             }
         }
     }
-    found.sort();
-    found
+    matching.sort();
+    matching
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn the_arithmetic_depends_on_nothing() {
 }
 
 #[test]
-fn module_and_server_meet_on_the_wire_only() {
+fn module_and_server_do_not_depend_on_each_other() {
     let (module, server) = (tree("rl-module"), tree("rl-server"));
     assert!(
         !module
@@ -86,9 +86,9 @@ fn module_and_server_meet_on_the_wire_only() {
 }
 
 #[test]
-fn two_files_know_the_redis_client() {
+fn only_two_files_use_the_redis_client() {
     assert_eq!(
-        sources_naming("server/src", "redis"),
+        sources_that_use("server/src", "redis"),
         [
             Path::new("server/src/limiter/client.rs"),
             Path::new("server/src/redis_address.rs")
@@ -96,8 +96,8 @@ fn two_files_know_the_redis_client() {
     );
 }
 
-/// The files and folders directly below `src`, and what each may import. A folder is a file and all files in the directory of
-/// its name.
+/// The files and folders directly below `src`, and what each may import. A folder is a file together with all files in
+/// the directory of the same name.
 type Table = &'static [(&'static str, &'static [&'static str])];
 
 const BUCKET: Table = &[];
@@ -178,12 +178,12 @@ const CRATES: [(&str, Table); 3] = [
 ];
 
 #[test]
-fn imports_form_no_circle() {
-    let circles: Vec<_> = CRATES
+fn imports_form_no_cycle() {
+    let cycles: Vec<_> = CRATES
         .iter()
-        .filter_map(|(src, _)| Some((src, Imports::of(&project().join(src)).circle()?)))
+        .filter_map(|(src, _)| Some((src, Imports::of(&project().join(src)).cycle()?)))
         .collect();
-    assert!(circles.is_empty(), "{circles:#?}");
+    assert!(cycles.is_empty(), "{cycles:#?}");
 }
 
 /// The folder of a file.
@@ -196,7 +196,8 @@ fn folders_import_only_what_their_table_allows() {
     for (src, table) in CRATES.into_iter().filter(|(_, table)| !table.is_empty()) {
         for (from, to) in Imports::of(&project().join(src)).iter() {
             let allowed = table.iter().find(|(name, _)| *name == folder(from));
-            let (_, allowed) = allowed.unwrap_or_else(|| panic!("{src}/{from} is in no folder"));
+            let (_, allowed) =
+                allowed.unwrap_or_else(|| panic!("{src}/{from} is in no folder of the table"));
             assert!(
                 folder(to) == folder(from) || allowed.contains(&folder(to)),
                 "{src}: {from} must not import {to}"

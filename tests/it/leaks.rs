@@ -1,4 +1,5 @@
-//! The module's frames are looked for in what a memory checker finds: the server has faults and leftovers of its own.
+//! Runs the module under memory checkers. Only reports with a frame of the module count, because the server has faults
+//! and leaks of its own.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,7 +9,7 @@ use rl_tests::{Redis, RedisServer, Setup, artifacts, eventually, program, projec
 
 use crate::errors::TABLE;
 
-/// With [`TABLE`] every command, every option, every kind of reply and every error.
+/// Together with [`TABLE`] these use every command, option, kind of reply and error.
 const LINES: &[&str] = &[
     "RL.TOKEN live 1/1000d 20",
     "RL.LEAKY queue 1/1000d 20",
@@ -64,7 +65,7 @@ const LINES: &[&str] = &[
     "EXEC",
 ];
 
-/// Runs it all in both protocols, through a save and a load, out of memory, and to a clean end.
+/// Runs everything in both protocols, including a save and a load, out of memory, and a clean shutdown.
 fn use_everything(server: &RedisServer) {
     let mut redis = server.connect();
     for protocol in ["HELLO 2", "HELLO 3"] {
@@ -95,12 +96,12 @@ fn use_everything(server: &RedisServer) {
     eventually("the server to end", || (!server.is_alive()).then_some(()));
 }
 
-/// Errors are replies like others; a server that is gone is not.
+/// Runs commands. Error replies are fine; a crash of the server is not.
 fn run<'a>(redis: &mut Redis, lines: impl Iterator<Item = &'a str>) {
     redis.run_all(lines.map(str::to_owned));
 }
 
-/// As servers are, and one that refuses the commands that replicate.
+/// Arguments of a usual server, and of one that refuses the commands used for replication.
 const ARGS: [&[&str]; 2] = [
     &["cl-throttle"],
     &[
@@ -114,29 +115,30 @@ const ARGS: [&[&str]; 2] = [
     ],
 ];
 
-/// It needs names of functions of the loader, which those have not that a server of another Debian brings along.
+/// valgrind needs symbols of the dynamic loader, which a server of another Debian release lacks if it comes with its
+/// own loader.
 fn valgrind_runs_the_server() -> bool {
-    let told = Command::new("valgrind")
+    let output = Command::new("valgrind")
         .args(["--quiet", TO_THE_SERVER, &program(), "--version"])
         .output();
-    told.is_ok_and(|output| output.status.success())
+    output.is_ok_and(|output| output.status.success())
 }
 
-/// Some servers are started by a script, which becomes them.
+/// Some servers are started by a script that calls exec.
 const TO_THE_SERVER: &str = "--trace-children=yes";
 
 #[test]
 #[ignore = "make test-full"]
-fn valgrind_finds_no_leak_and_no_invalid_access_of_ours() {
+fn valgrind_finds_no_leak_or_invalid_access_of_ours() {
     if !valgrind_runs_the_server() {
-        println!("skipped: there is no valgrind, or it cannot run this server");
+        println!("skipped: valgrind is not installed or cannot run this server");
         return;
     }
     for args in ARGS {
         let dir = tempfile::tempdir().expect("a directory for the report");
         let report = dir.path().join("report.xml");
         let file = format!("--xml-file={}", report.display());
-        // Valkey unloads its modules before it ends; whose the frames are is to be known all the same.
+        // Valkey unloads its modules before it exits; the module's frames must still be recognised.
         let runner = [
             "valgrind",
             "--leak-check=full",
@@ -157,16 +159,16 @@ fn valgrind_finds_no_leak_and_no_invalid_access_of_ours() {
         use_everything(&RedisServer::start_as(setup));
         let report = std::fs::read_to_string(report).expect("a report");
         assert!(report.contains("</valgrindoutput>"), "{report}");
-        let ours = faults_of_ours(&report);
+        let ours = our_faults(&report);
         assert!(ours.is_empty(), "{}", ours.join("\n"));
     }
 }
 
-/// Each fault in valgrind's report that has a frame of ours.
+/// The faults in valgrind's report that have a frame of ours.
 ///
-/// What is only possibly lost is left out where it was made at load: to most of its strings the server points behind their
-/// headers, and it keeps those of our commands until it ends.
-fn faults_of_ours(report: &str) -> Vec<&str> {
+/// Possible losses allocated at load are ignored: the server keeps the strings of our commands until it exits, with
+/// pointers to the data behind their headers, which valgrind does not recognise.
+fn our_faults(report: &str) -> Vec<&str> {
     let errors = report.split("<error>").skip(1);
     errors
         .filter(|error| error.contains("librl.so</obj>"))
@@ -176,16 +178,16 @@ fn faults_of_ours(report: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The sanitizer's own runtime, which the server is started with; `None` where there is none.
+/// The sanitizer's runtime, which is preloaded into the server; `None` if it is not installed.
 fn runtime() -> Option<PathBuf> {
     let name = format!("libclang_rt.asan-{}.so", std::env::consts::ARCH);
     let list = format!("ls /usr/lib/llvm-*/lib/clang/*/lib/linux/{name}");
-    let found = Command::new("bash").args(["-c", &list]).output().ok()?;
-    let text = String::from_utf8(found.stdout).ok()?;
+    let listed = Command::new("bash").args(["-c", &list]).output().ok()?;
+    let text = String::from_utf8(listed.stdout).ok()?;
     text.lines().last().map(PathBuf::from)
 }
 
-/// The module with the sanitizer built in, which cargo of this version does when it is told that it is a nightly one.
+/// Builds the module with the sanitizer. RUSTC_BOOTSTRAP enables the unstable flags.
 fn sanitized_module() -> PathBuf {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let release = artifacts().module.parent().expect("a directory");
@@ -215,15 +217,15 @@ fn sanitized_module() -> PathBuf {
     dir.join(target).join("debug/librl.so")
 }
 
-/// Servers are built without frame pointers, without which a stack ends before it comes to ours unless it is unwound the slow
-/// way. Without names a frame is told by the file it is in.
+/// Servers are built without frame pointers, so stacks must be unwound the slow way to reach our frames. Without symbol
+/// names a frame is identified by the file it is in.
 const ASAN_OPTIONS: &str =
     "detect_leaks=1:halt_on_error=0:fast_unwind_on_malloc=0:symbolize=0:verbosity=1";
 
-/// The same server with the sanitizer in our module; `None`, with the reason printed, where that cannot be.
+/// The same setup with the sanitizer in our module. Prints the reason and returns `None` if that is not possible.
 pub(crate) fn sanitized(mut setup: Setup) -> Option<Setup> {
     let Some(runtime) = runtime() else {
-        println!("skipped: there is no address sanitizer");
+        println!("skipped: the address sanitizer is not installed");
         return None;
     };
     let server = RedisServer::start_without_module(&[]);
@@ -241,8 +243,8 @@ pub(crate) fn sanitized(mut setup: Setup) -> Option<Setup> {
     Some(setup)
 }
 
-/// Fails if the sanitizer was not there, or reported something that has a frame of ours.
-pub(crate) fn assert_no_report_names_us(server: &RedisServer) {
+/// Fails if the sanitizer did not run, or reported something with a frame of ours.
+pub(crate) fn assert_no_report_has_our_frames(server: &RedisServer) {
     let log = server.log();
     assert!(log.contains("AddressSanitizer Init done"), "{log}");
     let ours: Vec<&str> = log
@@ -252,16 +254,17 @@ pub(crate) fn assert_no_report_names_us(server: &RedisServer) {
     assert!(ours.is_empty(), "{}", ours.join("\n\n"));
 }
 
-/// Best on Redis 6.2.14, whose memory is libc's: then it is watched in the server too, when our frames reach into it.
+/// Most effective on Redis 6.2.14, which uses libc's allocator: there the server's memory is checked too when our code
+/// accesses it.
 #[test]
 #[ignore = "make test-full"]
-fn the_address_sanitizer_finds_no_leak_and_no_invalid_access_of_ours() {
+fn address_sanitizer_finds_no_leak_or_invalid_access_of_ours() {
     for args in ARGS {
         let Some(setup) = sanitized(Setup::with_module(args)) else {
             return;
         };
         let server = RedisServer::start_as(setup);
         use_everything(&server);
-        assert_no_report_names_us(&server);
+        assert_no_report_has_our_frames(&server);
     }
 }

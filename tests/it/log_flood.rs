@@ -1,4 +1,4 @@
-//! However often a client does the same, it fills no log.
+//! A client that repeats a fault does not flood the log.
 
 use std::io::{ErrorKind, Read, Write};
 use std::thread;
@@ -8,7 +8,7 @@ use rl_tests::{Http2, HttpServer};
 
 use crate::serving::start;
 
-/// How many connections send each of these: so many times as many at a time.
+/// How many connections each of [`AT_A_TIME`] threads opens in turn for each flood.
 const TIMES: usize = 5;
 const AT_A_TIME: usize = 40;
 
@@ -16,7 +16,7 @@ fn http2() -> Http2 {
     Http2::with_window(65_535)
 }
 
-/// What a connection sends, and what it is.
+/// What a connection sends, with a name.
 fn floods() -> Vec<(&'static str, Vec<u8>)> {
     let resets = (0..400).fold(http2(), |client, _| client.get("/token").reset());
     let unknown_ack = (0..400).fold(http2(), |client, _| client.frame(6, 1, 0, &[7; 8]));
@@ -25,7 +25,7 @@ fn floods() -> Vec<(&'static str, Vec<u8>)> {
         b"connection\x05close",
     ]
     .concat();
-    let self_dependent = (0..400).fold(http2(), |client, _| {
+    let capital_letter = (0..400).fold(http2(), |client, _| {
         client.head(&[0x82, 0x86, 0x84, 0x41, 1, b'a', 0x40, 1, b'A', 1, b'b'])
     });
     let connect = [
@@ -41,9 +41,9 @@ fn floods() -> Vec<(&'static str, Vec<u8>)> {
             "heads with a connection line",
             of(http2().head(&connection_line)),
         ),
-        ("heads with a capital letter", of(self_dependent)),
+        ("heads with a capital letter", of(capital_letter)),
         ("CONNECT", of(http2().head(&connect))),
-        ("a header block that is none", of(http2().head(&[0xff; 40]))),
+        ("an invalid header block", of(http2().head(&[0xff; 40]))),
         (
             "DATA on a stream that is not open",
             of(http2().frame(0, 0, 7, b"x")),
@@ -61,11 +61,11 @@ fn floods() -> Vec<(&'static str, Vec<u8>)> {
             of(http2().frame(4, 0, 0, &[0; 5])),
         ),
         (
-            "a preface that is none",
+            "an invalid preface",
             http1("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"),
         ),
         (
-            "a request line that is none",
+            "an invalid request line",
             http1("\u{1}\u{2}\u{3} / HTTP/9.9\r\n\r\n"),
         ),
         ("a head that is too long", http1(&long_head)),
@@ -79,14 +79,14 @@ fn floods() -> Vec<(&'static str, Vec<u8>)> {
             http1("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
         ),
         (
-            "chunks that are none",
+            "invalid chunks",
             http1("POST /token HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
         ),
         ("half a head", http1("GET /token HT")),
     ]
 }
 
-/// Sends it on a connection of its own, and reads until the server closes it.
+/// Sends bytes on a new connection, and reads until the server closes it.
 fn send(http: &HttpServer, bytes: &[u8]) {
     let mut stream = http.connect();
     let sent = stream.write_all(bytes);
@@ -99,9 +99,9 @@ fn send(http: &HttpServer, bytes: &[u8]) {
 }
 
 #[test]
-fn what_a_client_repeats_is_one_line_of_the_log_at_most() {
+fn what_a_client_repeats_logs_at_most_one_line() {
     for (name, bytes) in floods() {
-        // The server closes those that wait for no answer.
+        // The timeouts make the server close connections that expect no answer.
         let flags = ["-header-timeout", "50ms", "-idle-timeout", "50ms"];
         let (_redis, mut http) = start(&flags);
         thread::scope(|scope| {

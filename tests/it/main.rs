@@ -1,31 +1,30 @@
-//! Tests from outside, on real processes: each suite, with what belongs in it.
+//! Integration tests on real processes: each suite, and what it covers.
 
 mod callbacks; // another module that changes keys while our commands run
-mod caller; // whose address counts: peers, proxies, what clients make up
-mod clocks; // clocks that are set forward and back, of one server and of one that is promoted
+mod caller; // the client address: peers, trusted proxies, spoofed headers
+mod clocks; // clocks that step forward and back, on one server and on a promoted replica
 mod cluster; // three primaries and three replicas: redirections, slots that move, failovers
 mod concurrency; // many clients on one key
-mod corpus; // what fuzzing found worth keeping, replayed
+mod corpus; // the inputs that the fuzzers saved, replayed
 mod crowds; // a thousand slow clients, ten thousand connections, a million callers
-mod deny_cache; // denials that are remembered
-mod deployment; // the unit for systemd and the Dockerfile
-mod errors; // every error reply, word for word, in one table
+mod deny_cache; // -deny-cache
+mod deployment; // the systemd unit and the Dockerfile
+mod errors; // the full text of every error reply, in one table
 mod events; // the keyspace events of each change
 mod failover; // rl-server while a primary of a cluster or of Sentinels is killed, and while slots move
-mod flood; // one address that sends as much as it can, and others beside it
-mod headers; // what answers say in headers and bodies: numbers, problems, CORS
-mod history; // many callers' calls, recorded and checked by the promises alone
-mod hostile; // input that means harm, in every place
-mod http; // /token and /leaky: statuses, headers, bodies, flags, the end
-mod hung_names; // a name that is looked up and never found
+mod flood; // one address that sends as much as it can, and 200 other addresses
+mod headers; // headers and bodies of answers: numbers, problem details, CORS
+mod history; // recorded calls of many callers, checked against the promises
+mod hostile; // malformed and extreme arguments, keys and stored bytes
+mod http; // /token and /leaky: statuses, headers, bodies, flags, shutdown
+mod hung_names; // a name lookup that hangs
 mod info; // RL.INFO
 mod keys; // types, names, expiry, watchers, transactions and scripts
 mod kill; // rl-server killed under load
-mod layers; // who may depend on what, and which file may be unsafe
-mod leaks; // nothing leaked and nothing touched that is not ours, by valgrind and by the address sanitizer
-mod leaky; // RL.LEAKY likewise, and what differs
-mod listeners; // what is left out while nobody listens is missed by nobody who begins to
-mod log_flood; // lines of the log that clients cause
+mod layers; // dependencies of crates, and imports between folders
+mod leaks; // no leak and no invalid access, by valgrind and by the address sanitizer
+mod leaky; // RL.LEAKY: its delay, and the differences from RL.TOKEN
+mod log_flood; // the number of log lines that clients can cause
 mod memory; // bytes per key, a million callers, eviction, no memory left
 mod memory_http; // what clients can make the server hold, and how much `/metrics` can grow
 mod metrics; // what is counted, the board
@@ -37,6 +36,7 @@ mod packages; // what `tests/packages.sh` leaves behind
 mod page; // the page at /, in a real browser
 mod peek; // RL.PEEK
 mod persistence; // RDB and AOF, with and without the module
+mod propagation; // a new replica or AOF misses no change, though none is sent while there is none
 mod proxies; // behind a real nginx, configured as server/README.md says, and behind two in a row
 mod questions; // what programs ask on behalf of others: key, cost, rate, burst
 mod readme; // README's commands print README's output

@@ -74,7 +74,7 @@ fn a_lost_reply_spends_one_token_in_a_cluster() {
     let network = FaultProxy::to(0);
     let port = network.port().to_string();
     let redis = RedisServer::start_cluster_node(&["--cluster-announce-port", &port]);
-    network.lead_to(redis.port());
+    network.forward_to(redis.port());
     let mut connection = redis.connect();
     connection.add_slots();
     eventually("the cluster to be up", || {

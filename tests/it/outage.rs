@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rl_tests::{
-    Answer, By, Fault, FaultProxy, Figures, HttpServer, Load, RedisServer, Told, artifacts,
+    Answer, By, Fault, FaultProxy, Figures, HttpServer, Load, RedisServer, TimedAnswer, artifacts,
     callers, eventually,
 };
 
@@ -90,7 +90,7 @@ fn outage(trouble: Trouble, mode: &str, count: u8) {
     );
 }
 
-fn check(told: &[Told], without_redis: By) {
+fn check(told: &[TimedAnswer], without_redis: By) {
     for told in told {
         assert!(told.took < AT_LAST, "{told:?}");
         assert!(told.status != 429, "an outage is no denial: {told:?}");
@@ -290,7 +290,7 @@ fn a_demoted_primary_is_left_for_the_new_one() {
     let follow = format!("REPLICAOF 127.0.0.1 {}", new.port());
     old.connect().value(&follow);
     wait_for_refusal(&http, "READONLY");
-    network.lead_to(new.port());
+    network.forward_to(new.port());
     wait_for_decision(&http);
     let key = "RL.PEEK rl:token:127.0.0.1";
     let there: redis::Value = new.connect().value(key);
@@ -306,7 +306,7 @@ fn a_replica_without_its_primary_is_left() {
     connection.value("REPLICAOF 127.0.0.1 1");
     wait_for_refusal(&http, "MASTERDOWN");
     let new = RedisServer::start_on_tcp(&[]);
-    network.lead_to(new.port());
+    network.forward_to(new.port());
     wait_for_decision(&http);
 }
 

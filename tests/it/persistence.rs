@@ -167,7 +167,7 @@ fn a_change_counts_for_save_points_and_a_denial_does_not() {
 /// Takes tokens until the server is gone, and gives what was answered as allowed, by key.
 fn take_until_the_end(mut redis: Redis, caller: usize, stop: &Stop) -> HashMap<String, u128> {
     let mut allowed = HashMap::new();
-    for i in (caller..).take_while(|_| !stop.is_told()) {
+    for i in (caller..).take_while(|_| !stop.is_set()) {
         let key = format!("k{}", i % 7);
         match redis.try_line::<Vec<i64>>(&format!("RL.TOKEN {key} 1/1000d 281474976710655")) {
             Ok(told) => {

@@ -167,7 +167,7 @@ pub(crate) fn under_load(primary: &RedisServer, trouble: impl FnOnce()) {
         for _ in 0..4 {
             scope.spawn(|| {
                 let mut redis = primary.connect();
-                while !stop.is_told() {
+                while !stop.is_set() {
                     // Of one count for all: each kind of call is made, whichever caller the machine neglects.
                     one_call(&mut redis, calls.fetch_add(1, Ordering::Relaxed));
                 }

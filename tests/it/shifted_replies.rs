@@ -38,7 +38,7 @@ fn surplus(reply: &'static [u8]) -> (usize, usize) {
             let (stop, all, wrong, http) = (&stop, &all, &wrong, &http);
             scope.spawn(move || {
                 let mut stream = http.connect();
-                while !stop.is_told() {
+                while !stop.is_set() {
                     let answer = get(&mut stream, &question(caller));
                     all.fetch_add(1, Ordering::Relaxed);
                     let is_wrong = is_of_another(&answer, caller);

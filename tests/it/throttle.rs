@@ -181,7 +181,7 @@ fn a_live_limit_of_redis_cell_survives_the_change_of_module() {
     let (bytes, deadline_ms) = redis.stored("k");
     let stored = Stored::read(&bytes.expect("a bucket of ours now"));
     assert_eq!(
-        stored.as_new_us(),
+        stored.resets_at_us(),
         u128::from(as_new_us) + 2_000_000_000_000
     );
     assert!(stored.may_live_until(deadline_ms), "{deadline_ms}");

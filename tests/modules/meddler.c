@@ -1,13 +1,13 @@
-/* A module for tests that changes keys in keyspace callbacks, as no module should and any may.
+/* A module for tests that changes keys in keyspace callbacks. Modules should not do this, but they can.
  *
- *   MEDDLE.ON event trigger action key    when `event` of the key `trigger` is sent: delete, overwrite, rename or limit
- *                                         `key`, the last by RL.TOKEN
- *   MEDDLE.OFF                            forgets that, and replies how often it was done
- *   MEDDLE.EVENTS                         the first 32 events since it was last called, each with its key: "set k"
+ *   MEDDLE.ON event trigger action key    adds a rule: on `event` of the key `trigger`, delete, overwrite, rename
+ *                                         or limit `key`, the last by RL.TOKEN
+ *   MEDDLE.OFF                            removes all rules, and replies how many actions they ran
+ *   MEDDLE.EVENTS                         replies the first 32 events since its last call, each with its key: "set k"
  *
- * After a change it sets FOREIGN keys, "foreign:0" and on, to FILL, so that memory that was freed is used again.
+ * After an action it sets FOREIGN keys, "foreign:0" and so on, to FILL, so that freed memory is reused.
  *
- * It declares what it needs of the API itself, as the header of Redis does. */
+ * It declares the API functions that it uses itself, in the same way as redismodule.h. */
 #include <stddef.h>
 #include <string.h>
 
@@ -20,7 +20,7 @@
 #define NAME 64
 #define EVENTS_KEPT 32
 #define FOREIGN 8
-/* As long as a bucket. */
+/* As long as a stored bucket. */
 #define FILL "this value is not of the module under test.."
 
 typedef struct Ctx Ctx;
@@ -75,7 +75,7 @@ static int off(Ctx *ctx, String **argv, int argc) {
     return ReplyWithLongLong(ctx, before);
 }
 
-static int tell_events(Ctx *ctx, String **argv, int argc) {
+static int reply_events(Ctx *ctx, String **argv, int argc) {
     (void)argv;
     if (argc != 1) return WrongArity(ctx);
     ReplyWithArray(ctx, sent);
@@ -84,7 +84,7 @@ static int tell_events(Ctx *ctx, String **argv, int argc) {
     return OK;
 }
 
-static void forget(Reply *reply) {
+static void free_reply(Reply *reply) {
     if (reply) FreeCallReply(reply);
 }
 
@@ -98,7 +98,7 @@ static void fill(Ctx *ctx) {
         char *end = name + strlen(name);
         while (len) *end++ = digits[--len];
         *end = 0;
-        forget(Call(ctx, "SET", "!cc", name, FILL));
+        free_reply(Call(ctx, "SET", "!cc", name, FILL));
     }
 }
 
@@ -118,10 +118,10 @@ static int meddle(Ctx *ctx, int type, const char *event, String *key) {
         if (strcmp(rule->event, event) || strlen(rule->trigger) != len || memcmp(rule->trigger, name, len)) continue;
         char away[NAME + 8] = "away:";
         strcat(away, rule->key);
-        if (!strcmp(rule->action, "delete")) forget(Call(ctx, "DEL", "!c", rule->key));
-        if (!strcmp(rule->action, "overwrite")) forget(Call(ctx, "SET", "!cc", rule->key, FILL));
-        if (!strcmp(rule->action, "rename")) forget(Call(ctx, "RENAME", "!cc", rule->key, away));
-        if (!strcmp(rule->action, "limit")) forget(Call(ctx, "RL.TOKEN", "!ccc", rule->key, "1/1000d", "1000"));
+        if (!strcmp(rule->action, "delete")) free_reply(Call(ctx, "DEL", "!c", rule->key));
+        if (!strcmp(rule->action, "overwrite")) free_reply(Call(ctx, "SET", "!cc", rule->key, FILL));
+        if (!strcmp(rule->action, "rename")) free_reply(Call(ctx, "RENAME", "!cc", rule->key, away));
+        if (!strcmp(rule->action, "limit")) free_reply(Call(ctx, "RL.TOKEN", "!ccc", rule->key, "1/1000d", "1000"));
         done++;
         matched = 1;
     }
@@ -139,7 +139,7 @@ int RedisModule_OnLoad(Ctx *ctx, String **argv, int argc) {
     GET(WrongArity);
     SetModuleAttribs(ctx, "meddler", 1, API_VERSION);
     if (CreateCommand(ctx, "meddle.on", on, "", 0, 0, 0) || CreateCommand(ctx, "meddle.off", off, "", 0, 0, 0) ||
-        CreateCommand(ctx, "meddle.events", tell_events, "", 0, 0, 0))
+        CreateCommand(ctx, "meddle.events", reply_events, "", 0, 0, 0))
         return ERR;
     return SubscribeToKeyspaceEvents(ctx, EVENTS, meddle);
 }

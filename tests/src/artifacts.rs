@@ -1,4 +1,4 @@
-//! Builds what is tested, once per run.
+//! Builds the module and the server under test, once per run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,17 +13,17 @@ pub struct Artifacts {
     pub server: PathBuf,
 }
 
-/// The top of the project.
+/// The root directory of the project.
 #[must_use]
 pub fn project() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The release build, made if it is not there or not up to date.
+/// Builds the release binaries if they are missing or out of date.
 ///
 /// # Panics
 ///
-/// If it does not build.
+/// If the build fails.
 pub fn artifacts() -> &'static Artifacts {
     static BUILT: OnceLock<Artifacts> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -48,7 +48,7 @@ pub fn artifacts() -> &'static Artifacts {
             .join("release");
         let release = release
             .canonicalize()
-            .expect("the build made its directory");
+            .expect("the build creates its directory");
         Artifacts {
             module: release.join("librl.so"),
             server: release.join("rl-server"),

@@ -1,4 +1,4 @@
-//! A real Chromium without a window, driven through chromedriver by the WebDriver protocol.
+//! A headless Chromium, controlled by chromedriver over the WebDriver protocol.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::{PATIENCE, Process, eventually, send};
 
-/// What keeps Chromium to the page it is sent to, without a scroll bar in pictures. As root it does not run in its sandbox, and
-/// where a container leaves 64 MB of `/dev/shm` its tabs crash.
+/// Keeps Chromium from making requests of its own and hides scroll bars in screenshots. The sandbox does not work as
+/// root. In a container that gives `/dev/shm` only 64 MB tabs crash, so it is not used.
 const ARGUMENTS: [&str; 10] = [
     "--headless",
     "--hide-scrollbars",
@@ -27,36 +27,36 @@ const ARGUMENTS: [&str; 10] = [
     "--disable-sync",
 ];
 
-/// The name under which WebDriver gives an element.
+/// The property that holds an element's id in a WebDriver response.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// What a page is shown on.
+/// The screen that a page is shown on.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
     /// In CSS pixels.
     pub width: u32,
     /// In CSS pixels.
     pub height: u32,
-    /// Pixels for each of them.
+    /// Device pixels per CSS pixel.
     pub scale: u32,
-    /// Whether a finger is its pointer.
+    /// Whether it is a touch screen.
     pub is_phone: bool,
-    /// Whether dark colours are preferred.
+    /// Whether the user prefers dark colours.
     pub is_dark: bool,
-    /// Whether less motion is preferred.
+    /// Whether the user prefers reduced motion.
     pub is_still: bool,
 }
 
 /// A request, and the page that made it.
 #[derive(Clone, Debug)]
 pub struct PageRequest {
-    /// The address of the page.
+    /// The URL of the page.
     pub page: String,
-    /// What was requested.
+    /// The requested URL.
     pub url: String,
 }
 
-/// A running Chromium with one tab; both it and its driver end when it is dropped.
+/// A running Chromium with one tab. Dropping it ends Chromium and its driver.
 #[derive(Debug)]
 pub struct Browser {
     stream: TcpStream,
@@ -66,7 +66,8 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one, or says that it is skipped where Debian's chromium and chromium-driver are not installed.
+    /// Starts Chromium. Prints that the test is skipped, and returns `None`, if Debian's chromium and chromium-driver
+    /// are not installed.
     ///
     /// # Panics
     ///
@@ -80,7 +81,7 @@ impl Browser {
             .spawn();
         let Ok(mut driver) = driver else {
             println!(
-                "skipped: there is no Chromium with its driver; tests/packages.sh full installs it"
+                "skipped: Chromium or its driver is not installed; tests/packages.sh full installs both"
             );
             return None;
         };
@@ -88,13 +89,13 @@ impl Browser {
         let driver = Process::from(driver);
         let port: u16 = lines
             .find_map(|line| {
-                let line = line.expect("its words are text");
+                let line = line.expect("the output is UTF-8");
                 let (_, port) = line.split_once("started successfully on port ")?;
                 port.trim_end_matches('.').parse().ok()
             })
-            .expect("chromedriver says its port");
+            .expect("chromedriver prints its port");
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("chromedriver listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let profile = tempfile::tempdir().expect("a directory");
         let mut browser = Self {
             stream,
@@ -102,11 +103,11 @@ impl Browser {
             _driver: driver,
             _profile: profile,
         };
-        browser.begin_session();
+        browser.start_session();
         Some(browser)
     }
 
-    fn begin_session(&mut self) {
+    fn start_session(&mut self) {
         let profile = format!("--user-data-dir={}", self._profile.path().display());
         let arguments = [&ARGUMENTS[..], &[&profile]].concat();
         let capabilities = json!({
@@ -114,8 +115,8 @@ impl Browser {
             "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
         });
         let body = json!({ "capabilities": { "alwaysMatch": capabilities } });
-        let begun = self.post("session", &body);
-        self.session = text(&begun["sessionId"]);
+        let session = self.post("session", &body);
+        self.session = text(&session["sessionId"]);
     }
 
     /// Loads a page.
@@ -123,17 +124,17 @@ impl Browser {
         self.command("url", &json!({ "url": url }));
     }
 
-    /// What an expression of JavaScript gives in the page.
+    /// The value of a JavaScript expression in the page.
     fn value_of(&mut self, expression: &str) -> Value {
         let script = format!("return {expression}");
         self.command("execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// The text that is shown of the first element of a CSS selector; empty if it is hidden.
+    /// The visible text of the first element that matches a CSS selector; empty if it is hidden.
     ///
     /// # Panics
     ///
-    /// If there is no such element.
+    /// If no element matches.
     pub fn text_of(&mut self, selector: &str) -> String {
         let element = format!("document.querySelector({selector:?})");
         text(&self.value_of(&format!(
@@ -141,17 +142,17 @@ impl Browser {
         )))
     }
 
-    /// Clicks the first element of a CSS selector, as a user does.
+    /// Clicks the first element that matches a CSS selector, as a user does.
     pub fn click(&mut self, selector: &str) {
         self.act_on(selector, "click", &json!({}));
     }
 
-    /// Presses keys while the first element of a CSS selector has the focus.
+    /// Sends keys to the first element that matches a CSS selector.
     pub fn press(&mut self, selector: &str, keys: &str) {
         self.act_on(selector, "value", &json!({ "text": keys }));
     }
 
-    /// Types into a field, in the place of what stands there.
+    /// Replaces the contents of a field.
     pub fn fill_in(&mut self, selector: &str, words: &str) {
         self.act_on(selector, "clear", &json!({}));
         self.press(selector, words);
@@ -163,7 +164,7 @@ impl Browser {
         self.command(&format!("element/{element}/{action}"), body);
     }
 
-    /// Hides the page, as when its window is minimised: chromedriver's own command fails where that takes a moment.
+    /// Hides the page, as a minimised window does. chromedriver's own command fails if minimising takes a moment.
     pub fn hide(&mut self) {
         let window = self.devtools("Browser.getWindowForTarget", &json!({}));
         let minimised = json!({
@@ -209,11 +210,11 @@ impl Browser {
         let wanted = json!({ "format": "png", "captureBeyondViewport": is_whole });
         let shot = self.devtools("Page.captureScreenshot", &wanted);
         let png = STANDARD.decode(text(&shot["data"])).expect("base64");
-        std::fs::create_dir_all(file.parent().expect("a directory")).expect("it is made");
+        std::fs::create_dir_all(file.parent().expect("a directory")).expect("created");
         std::fs::write(file, png).expect("a picture");
     }
 
-    /// What Chromium has complained of in the page, since this was last asked.
+    /// The messages that Chromium has logged for the page since the last call.
     pub fn complaints(&mut self) -> Vec<String> {
         let entries = self.log("browser");
         entries
@@ -222,11 +223,11 @@ impl Browser {
             .collect()
     }
 
-    /// What has been requested since this was last asked, by any page.
+    /// The requests that pages have made since the last call.
     ///
     /// # Panics
     ///
-    /// If Chromium's log is none.
+    /// If Chromium's log is malformed.
     pub fn requests(&mut self) -> Vec<PageRequest> {
         let entries = self.log("performance");
         let events = entries.iter().map(|entry| {
@@ -271,7 +272,7 @@ impl Browser {
     }
 }
 
-/// The driver alone would be killed, and leave its Chromium behind.
+/// Ends the session, because killing the driver alone would leave Chromium running.
 impl Drop for Browser {
     fn drop(&mut self) {
         let session = &self.session;

@@ -1,28 +1,28 @@
-//! The calls that are measured: what a client sends, and how its key is made ready.
+//! The calls that are measured: the commands that a client sends, and those that prepare its keys.
 
 use redis::Value;
 
 use crate::Redis;
 
-/// The cost of what is measured must not depend on what was measured before, so each kind of call has keys of its own.
-/// `{n}` in a line stands for 14 digits, so that a key has 16 bytes, and `{sha}` for the name of the call's script; `; ` is
-/// between the commands of one call.
+/// A measured call. Each kind of call has its own keys, so that no measurement depends on an earlier one. In a command
+/// line `{n}` stands for 14 digits, so that a key has 16 bytes, and `{sha}` for the digest of the call's script; `; `
+/// separates the commands of one call.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Its short name.
+    /// The name in arguments and bounds.
     pub name: &'static str,
-    /// Its name for people.
+    /// The name shown in tables.
     pub title: &'static str,
-    /// What each call sends.
+    /// The commands of one call.
     line: String,
-    /// What is sent once for each key before.
-    first: String,
+    /// The commands that prepare a key, sent once per key.
+    preparation: String,
     /// The Lua script behind `{sha}`.
     script: Option<&'static str>,
     /// The field of `INFO rl` and the count in it that each call must increase.
     counted: Option<(&'static str, &'static str)>,
-    /// The first integer of its reply, if it is always the same.
-    answer: Option<i64>,
+    /// The expected first integer of the reply, if it is always the same.
+    first_integer: Option<i64>,
 }
 
 const TOKEN_BUCKET: &str = include_str!("../benches/token_bucket.lua");
@@ -37,16 +37,19 @@ impl Call {
             name,
             title,
             line: line.replace("{value}", VALUE),
-            first: String::new(),
+            preparation: String::new(),
             script: None,
             counted: None,
-            answer: None,
+            first_integer: None,
         }
     }
 
-    fn after(self, first: &str) -> Self {
-        let first = first.replace("{value}", VALUE);
-        Self { first, ..self }
+    fn prepared_by(self, preparation: &str) -> Self {
+        let preparation = preparation.replace("{value}", VALUE);
+        Self {
+            preparation,
+            ..self
+        }
     }
 
     fn script(self, script: &'static str) -> Self {
@@ -56,9 +59,9 @@ impl Call {
         }
     }
 
-    fn answered(self, answer: i64) -> Self {
+    fn replying(self, first_integer: i64) -> Self {
         Self {
-            answer: Some(answer),
+            first_integer: Some(first_integer),
             ..self
         }
     }
@@ -66,19 +69,19 @@ impl Call {
     fn counted(self, field: &'static str, count: &'static str) -> Self {
         Self {
             counted: Some((field, count)),
-            ..self.answered(i64::from(count != "denied"))
+            ..self.replying(i64::from(count != "denied"))
         }
     }
 
-    /// All kinds. A call that is to be allowed has a burst that no measurement uses up, and one that is to be denied a
-    /// bucket that gives its next token in a thousand days.
+    /// All kinds of calls. An allowed call has a burst that no measurement uses up. A denied call has a bucket that
+    /// refills its next token in a thousand days.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let plain = [
             Self::new("ping", "PING", "PING"),
             Self::new("incr", "INCR", "INCR i:{n}"),
             Self::new("set", "SET PX", "SET s:{n} {value} PX 60000"),
-            Self::new("get", "GET", "GET g:{n}").after("SET g:{n} {value} PX 86400000"),
+            Self::new("get", "GET", "GET g:{n}").prepared_by("SET g:{n} {value} PX 86400000"),
             Self::new(
                 "incr-expire",
                 "INCR, EXPIRE in MULTI",
@@ -92,30 +95,30 @@ impl Call {
                 "EVALSHA {sha} 1 b:{n} 1000 1000000000 1",
             )
             .script(TOKEN_BUCKET)
-            .answered(1),
+            .replying(1),
             Self::new(
                 "lua-bucket-denied",
                 "token bucket in Lua, denied",
                 "EVALSHA {sha} 1 B:{n} 0.00001 20 1",
             )
             .script(TOKEN_BUCKET)
-            .after("EVALSHA {sha} 1 B:{n} 0.00001 20 20")
-            .answered(0),
+            .prepared_by("EVALSHA {sha} 1 B:{n} 0.00001 20 20")
+            .replying(0),
             Self::new(
                 "lua-gcra",
                 "GCRA in Lua, allowed",
                 "EVALSHA {sha} 1 c:{n} 1000000000 1000 1 1",
             )
             .script(GCRA)
-            .answered(1),
+            .replying(1),
             Self::new(
                 "lua-gcra-denied",
                 "GCRA in Lua, denied",
                 "EVALSHA {sha} 1 C:{n} 20 1 86400 1",
             )
             .script(GCRA)
-            .after("EVALSHA {sha} 1 C:{n} 20 1 86400 20")
-            .answered(0),
+            .prepared_by("EVALSHA {sha} 1 C:{n} 20 1 86400 20")
+            .replying(0),
         ];
         let ours = [
             Self::new(
@@ -135,14 +138,14 @@ impl Call {
                 "RL.TOKEN, denied",
                 "RL.TOKEN T:{n} 1/1000d 20",
             )
-            .after("RL.TOKEN T:{n} 1/1000d 20 COST 20")
+            .prepared_by("RL.TOKEN T:{n} 1/1000d 20 COST 20")
             .counted("rl_token", "denied"),
             Self::new(
                 "leaky-denied",
                 "RL.LEAKY, denied",
                 "RL.LEAKY L:{n} 1/1000d 20",
             )
-            .after("RL.LEAKY L:{n} 1/1000d 20 COST 20")
+            .prepared_by("RL.LEAKY L:{n} 1/1000d 20 COST 20")
             .counted("rl_leaky", "denied"),
             Self::new(
                 "token-moves",
@@ -151,7 +154,7 @@ impl Call {
             )
             .counted("rl_token", "allowed"),
             Self::new("peek", "RL.PEEK", "RL.PEEK p:{n}")
-                .after("RL.TOKEN p:{n} 1/1000d 20 COST 7")
+                .prepared_by("RL.TOKEN p:{n} 1/1000d 20 COST 7")
                 .counted("rl_peek", "peeked"),
             Self::new(
                 "multi",
@@ -164,7 +167,7 @@ impl Call {
         plain.into_iter().chain(scripts).chain(ours).collect()
     }
 
-    /// With its script loaded into this server, if it has one.
+    /// Loads the call's script, if it has one, into this server.
     #[must_use]
     pub fn on(self, redis: &mut Redis) -> Self {
         let Some(script) = self.script else {
@@ -175,7 +178,7 @@ impl Call {
             .expect("a script that compiles");
         Self {
             line: self.line.replace("{sha}", &sha),
-            first: self.first.replace("{sha}", &sha),
+            preparation: self.preparation.replace("{sha}", &sha),
             ..self
         }
     }
@@ -185,43 +188,43 @@ impl Call {
         numbered(&self.line, n)
     }
 
-    /// What makes a key that a call finds: what comes once before, or else the call itself.
+    /// The call that prepares a key: the preparing commands if there are any, or else the call itself.
     #[must_use]
-    pub fn first(&self) -> Self {
-        let line = Some(&self.first).filter(|first| !first.is_empty());
+    pub fn preparation(&self) -> Self {
+        let line = Some(&self.preparation).filter(|line| !line.is_empty());
         let line = line.unwrap_or(&self.line).clone();
         Self {
             line,
             counted: None,
-            answer: None,
+            first_integer: None,
             ..self.clone()
         }
     }
 
-    /// Makes a call with each of these keys, all at once, and gives the reply of each command.
+    /// Sends a call with each of these keys in one pipeline, and returns the reply to each command.
     ///
     /// # Panics
     ///
-    /// If one is an error, or not what it should be.
+    /// If a reply is an error or not the expected one.
     pub fn run(&self, redis: &mut Redis, keys: impl Iterator<Item = usize>) -> Vec<Value> {
-        let replies = redis.run_all(keys.flat_map(|n| self.commands(n)));
-        for reply in &replies {
+        let all = redis.run_all(keys.flat_map(|n| self.commands(n)));
+        for reply in &all {
             assert!(
                 !matches!(reply, Value::ServerError(_)),
                 "{self:?}: {reply:?}"
             );
-            if let (Some(answer), Value::Array(parts)) = (self.answer, reply) {
-                assert_eq!(parts[0], Value::Int(answer), "{self:?}: {reply:?}");
+            if let (Some(first_integer), Value::Array(parts)) = (self.first_integer, reply) {
+                assert_eq!(parts[0], Value::Int(first_integer), "{self:?}: {reply:?}");
             }
         }
-        replies
+        all
     }
 
-    /// How many calls the module has counted that became what they should, if it counts them.
+    /// How many calls with the expected outcome the module has counted, if it counts them.
     ///
     /// # Panics
     ///
-    /// If it tells no such count.
+    /// If `INFO rl` has no such count.
     pub fn counted_by(&self, redis: &mut Redis) -> Option<u64> {
         let (field, count) = self.counted?;
         let counts = redis.info("rl", field).expect("the module's counts");
@@ -232,8 +235,8 @@ impl Call {
     }
 }
 
-/// Another module and a call of it, if `OTHER` names the module and `OTHER_CMD` the command line, in which `{key}` stands for
-/// the key.
+/// Another module to compare with, and a call of it. `OTHER` names the module and `OTHER_CMD` its command line, in
+/// which `{key}` stands for the key.
 #[must_use]
 pub fn other() -> Option<(String, Call)> {
     let given = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -241,7 +244,7 @@ pub fn other() -> Option<(String, Call)> {
     Some((given("OTHER")?, Call::new("other", "another module", &line)))
 }
 
-/// The calls that a bench is told to measure, by their names: its arguments, but for the flags that Cargo adds.
+/// The names of the calls to measure: the arguments of the bench, without the flags that Cargo adds.
 #[must_use]
 pub fn named() -> Vec<String> {
     let words = std::env::args().skip(1);

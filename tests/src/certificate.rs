@@ -1,22 +1,22 @@
-//! Certificates for a server of this machine.
+//! Certificates for a server on the loopback address.
 
 use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-/// An authority, and a certificate for `localhost` and `127.0.0.1` that it has signed; all as PEM files.
+/// A certificate authority, and a certificate for `localhost` and `127.0.0.1` that it has signed, as PEM files.
 #[derive(Debug)]
 pub struct Certificate {
     dir: TempDir,
 }
 
 impl Certificate {
-    /// A new one, of a new authority.
+    /// Creates a new authority and a certificate signed by it.
     ///
     /// # Panics
     ///
-    /// If there is no place for it.
+    /// If the files cannot be written.
     #[must_use]
     pub fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory for the certificates");
@@ -33,7 +33,7 @@ impl Certificate {
             ("server.pem", server.pem()),
             ("key.pem", key.serialize_pem()),
         ] {
-            std::fs::write(dir.path().join(name), pem).expect("a place for it");
+            std::fs::write(dir.path().join(name), pem).expect("written");
         }
         Self { dir }
     }
@@ -43,13 +43,13 @@ impl Certificate {
         path.to_str().expect("UTF-8").to_owned()
     }
 
-    /// Whom to trust.
+    /// The path of the authority's certificate.
     #[must_use]
     pub fn authority(&self) -> String {
         self.file("authority.pem")
     }
 
-    /// With these arguments a redis-server uses it.
+    /// The arguments that make a redis-server use the certificate.
     #[must_use]
     pub fn args(&self) -> [String; 8] {
         let (server, key, authority) = (

@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use redis::Value;
 
-use crate::failover::{cut, follows, insist, is_primary};
+use crate::failover::{cut, follows, is_primary, retry_until};
 use crate::{Redis, RedisServer, eventually};
 
 const SHARDS: usize = 3;
 const SLOTS: usize = 16384;
 
-/// By then a node has given up what it was asked to do.
+/// A node has given up a failover or a migration after this time.
 const GIVEN_UP: Duration = Duration::from_secs(10);
 
-/// Where a node sends a client.
+/// A redirection of a client by a cluster node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redirection {
-    /// The slot is served there.
+    /// MOVED: the node on this port serves the slot.
     Moved(u16),
-    /// The key may be there already: the next call of it goes there after ASKING.
+    /// ASK: the key may already be on the node on this port. The client retries there after ASKING.
     Ask(u16),
 }
 
 impl Redirection {
-    /// What an error says, such as `MOVED 3999 127.0.0.1:6381`.
+    /// Parses an error such as `MOVED 3999 127.0.0.1:6381`.
     #[must_use]
     pub fn of(error: &str) -> Option<Self> {
-        let (code, place) = error.split_once(' ')?;
-        let port = place.rsplit_once(':')?.1.parse().ok()?;
+        let (code, address) = error.split_once(' ')?;
+        let port = address.rsplit_once(':')?.1.parse().ok()?;
         match code {
             "MOVED" => Some(Self::Moved(port)),
             "ASK" => Some(Self::Ask(port)),
@@ -36,12 +36,14 @@ impl Redirection {
     }
 }
 
-/// Shard `n` is the servers `n` and `n` + 3, whichever of them is the primary. Its slots are a third of all, until moved.
+/// A cluster. Shard `n` consists of the servers `n` and `n` + 3, either of which may be the primary. Each shard has a
+/// third of the slots until one is moved.
 #[derive(Debug)]
 pub struct Cluster(Vec<RedisServer>);
 
 impl Cluster {
-    /// With all slots served and every replica in sync. A primary that is silent for the time-out is failed over.
+    /// Starts a cluster, with all slots served and every replica in sync. A primary that does not answer for the
+    /// timeout is failed over.
     #[must_use]
     pub fn start(node_timeout_ms: u32) -> Self {
         let args = [
@@ -68,7 +70,7 @@ impl Cluster {
         cluster
     }
 
-    /// So many primaries and no replica, with all slots served.
+    /// Starts `count` primaries without replicas, with all slots served.
     #[must_use]
     pub fn of_primaries(count: usize) -> Self {
         let start = |_| RedisServer::start_cluster_node(&[]);
@@ -84,7 +86,7 @@ impl Cluster {
         cluster
     }
 
-    /// The first nodes share the slots.
+    /// Joins all nodes. The first `shards` of them share the slots.
     fn meet(&self, shards: usize) {
         for (number, node) in self.0.iter().enumerate() {
             let mut redis = node.connect();
@@ -97,7 +99,7 @@ impl Cluster {
             let meet = format!("CLUSTER MEET 127.0.0.1 {}", node.port());
             self.0[0].connect().value(&meet);
         }
-        eventually("all to know each other", || {
+        eventually("all nodes to know each other", || {
             let knows_all = |node: &RedisServer| {
                 let nodes: String = node.connect().line("CLUSTER NODES");
                 nodes.lines().count() == self.0.len() && !nodes.contains("handshake")
@@ -140,13 +142,14 @@ impl Cluster {
         self.0.iter().find(at).expect("a node's port")
     }
 
-    /// A connection to whoever serves key `n` of a [`crate::History`], as a client finds it; `None` while nobody does.
+    /// A connection to the node that serves key `n` of a [`crate::History`], located as a client does; `None` while no
+    /// node serves it.
     #[must_use]
     pub fn connect(&self, key: u64) -> Option<Redis> {
         self.0.iter().find_map(|node| self.route(key, node))
     }
 
-    /// From `node` on.
+    /// Follows redirections, starting at `node`.
     fn route(&self, key: u64, node: &RedisServer) -> Option<Redis> {
         let mut redis = node.try_connect()?;
         for _ in 0..5 {
@@ -161,13 +164,13 @@ impl Cluster {
         None
     }
 
-    /// Which slot key `n` is in.
+    /// The slot of key `n`.
     #[must_use]
     pub fn slot_of(&self, key: u64) -> usize {
         self.slot_of_key(&format!("k{key}"))
     }
 
-    /// Which slot a key is in.
+    /// The slot of a key.
     #[must_use]
     pub fn slot_of_key(&self, key: &str) -> usize {
         let mut redis = eventually("a node", || {
@@ -176,25 +179,25 @@ impl Cluster {
         redis.line(&format!("CLUSTER KEYSLOT {key}"))
     }
 
-    /// The shard that a key is in, until its slot is moved.
+    /// The shard of a key, as long as its slot has not moved.
     #[must_use]
     pub fn shard_of_key(&self, key: &str) -> usize {
         shard_of_slot(self.slot_of_key(key))
     }
 
-    /// The primary that serves a slot by its own account.
+    /// The primary that reports serving a slot.
     #[must_use]
-    pub fn who_serves(&self, slot: usize) -> &RedisServer {
+    pub fn primary_of_slot(&self, slot: usize) -> &RedisServer {
         let serves = |node: &&RedisServer| {
             let nodes: String = node.connect().line("CLUSTER NODES");
             let own = nodes.lines().find(|line| line.contains("myself"));
             own.is_some_and(|own| own.split(' ').skip(8).any(|range| is_in(slot, range)))
         };
-        eventually("somebody to serve the slot", || self.0.iter().find(serves))
+        eventually("a primary to serve the slot", || self.0.iter().find(serves))
     }
 
-    /// Keys of a shard from `first` on: of each policy that stands alone one, the slowest once more with calls of
-    /// one kind only, and a key of many policies.
+    /// Keys of a shard, numbered from `first`: one for each policy that is used alone, a second one for the slowest
+    /// policy with calls of one kind only, and one with many policies.
     #[must_use]
     pub fn keys(&self, shard: usize, first: u64) -> Vec<u64> {
         let key = |kind: u64| {
@@ -216,24 +219,24 @@ impl Cluster {
         })
     }
 
-    /// Lets the primary of a shard hand over to its replica.
+    /// Makes the replica of a shard take over from its running primary.
     pub fn hand_over(&self, shard: usize) {
         let [_, replica] = self.at_rest(shard);
-        let ask = || {
+        let attempt = || {
             let reply = replica.connect().try_line::<Value>("CLUSTER FAILOVER");
             reply.is_ok()
         };
         let is_done = || is_primary(replica);
-        insist("the replica to take over", GIVEN_UP, ask, is_done);
+        retry_until("the replica to take over", GIVEN_UP, attempt, is_done);
     }
 
-    /// From now on the primary of a shard tells its replica nothing.
+    /// Stops replication from the primary of a shard to its replica.
     pub fn cut(&self, shard: usize) {
         let [primary, replica] = self.at_rest(shard);
         cut(primary, &[replica]);
     }
 
-    /// Kills the primary of a shard, waits until its replica has taken over, and starts it anew.
+    /// Kills the primary of a shard, waits until its replica has taken over, and restarts it.
     pub fn kill(&self, shard: usize) {
         let nodes = [&self.0[shard], &self.0[shard + SHARDS]];
         let dead = usize::from(!is_primary(nodes[0]));
@@ -244,8 +247,8 @@ impl Cluster {
         nodes[dead].restart();
     }
 
-    /// Moves a slot from one primary to another as redis-cli does: its keys in one piece, then the slot. `meanwhile` runs
-    /// while the keys are there, and the slot is not yet.
+    /// Moves a slot from one primary to another as redis-cli does: all of its keys, then the slot. `meanwhile` runs
+    /// when the keys have moved and the slot has not.
     pub fn move_slot(
         &self,
         slot: usize,
@@ -253,13 +256,13 @@ impl Cluster {
         to: &RedisServer,
         meanwhile: impl FnOnce(),
     ) {
-        let (mut here, mut there) = (from.connect(), to.connect());
+        let (mut source, mut target) = (from.connect(), to.connect());
         let id = |redis: &mut Redis| redis.line::<String>("CLUSTER MYID");
-        let (source, target) = (id(&mut here), id(&mut there));
-        there.value(&format!("CLUSTER SETSLOT {slot} IMPORTING {source}"));
-        here.value(&format!("CLUSTER SETSLOT {slot} MIGRATING {target}"));
-        eventually("all keys to be there", || {
-            let keys: Vec<String> = here.line(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
+        let (source_id, target_id) = (id(&mut source), id(&mut target));
+        target.value(&format!("CLUSTER SETSLOT {slot} IMPORTING {source_id}"));
+        source.value(&format!("CLUSTER SETSLOT {slot} MIGRATING {target_id}"));
+        eventually("all keys to have moved", || {
+            let keys: Vec<String> = source.line(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
             let migrate = format!(
                 "MIGRATE 127.0.0.1 {} '' 0 60000 KEYS {}",
                 to.port(),
@@ -269,38 +272,43 @@ impl Cluster {
                 .split(' ')
                 .map(|word| if word == "''" { "" } else { word });
             if !keys.is_empty() {
-                here.try_run::<Value>(&words.collect::<Vec<_>>()).ok();
+                source.try_run::<Value>(&words.collect::<Vec<_>>()).ok();
             }
             keys.is_empty().then_some(())
         });
         meanwhile();
         let others = (0..SHARDS).map(|shard| self.at_rest(shard)[0].connect());
-        for mut redis in [there, here].into_iter().chain(others) {
-            redis.value(&format!("CLUSTER SETSLOT {slot} NODE {target}"));
+        for mut redis in [target, source].into_iter().chain(others) {
+            redis.value(&format!("CLUSTER SETSLOT {slot} NODE {target_id}"));
         }
     }
 
-    /// Lets the servers move the slot of key `n` as a whole. False if they cannot.
+    /// Makes the servers migrate the slot of key `n` atomically. Returns false if they do not support it.
     #[must_use]
     pub fn migrate_slot(&self, key: u64, from: &RedisServer, to: &RedisServer) -> bool {
-        let (mut here, mut there) = (from.connect(), to.connect());
-        let (slot, target) = (self.slot_of(key), there.line::<String>("CLUSTER MYID"));
-        let migrate = format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {target}");
+        let (mut source, mut target) = (from.connect(), to.connect());
+        let (slot, target_id) = (self.slot_of(key), target.line::<String>("CLUSTER MYID"));
+        let migrate = format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {target_id}");
         let import = format!("CLUSTER MIGRATION IMPORT {slot} {slot}");
-        let mut ask = || {
-            let valkey = here.try_line::<Value>(&migrate);
-            valkey.or_else(|_| there.try_line::<Value>(&import))
+        let mut attempt = || {
+            let valkey = source.try_line::<Value>(&migrate);
+            valkey.or_else(|_| target.try_line::<Value>(&import))
         };
-        if ask().is_err_and(|error| error.to_lowercase().contains("unknown subcommand")) {
+        if attempt().is_err_and(|error| error.to_lowercase().contains("unknown subcommand")) {
             return false;
         }
-        let is_there = || {
+        let has_moved = || {
             let keys = to
                 .connect()
                 .try_line::<i64>(&format!("LLEN {{k{key}}}:calls"));
             keys.is_ok()
         };
-        insist("the slot to be there", GIVEN_UP, || ask().is_ok(), is_there);
+        retry_until(
+            "the slot to move",
+            GIVEN_UP,
+            || attempt().is_ok(),
+            has_moved,
+        );
         true
     }
 }

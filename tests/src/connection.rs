@@ -9,7 +9,7 @@ use crate::{eventually, version};
 /// A connection to a [`RedisServer`](crate::RedisServer).
 pub struct Redis {
     connection: Connection,
-    /// Whether ASKING goes before each command and each transaction.
+    /// Whether ASKING precedes each command and each transaction.
     asking: bool,
 }
 
@@ -20,7 +20,7 @@ impl std::fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// A connection to a URL, if a server answers there.
+    /// Connects to a URL; `None` if no server answers there.
     pub(crate) fn to(url: &str) -> Option<Self> {
         let mut connection = Client::open(url).ok()?.get_connection().ok()?;
         let answer: Result<String, RedisError> = redis::cmd("PING").query(&mut connection);
@@ -30,14 +30,14 @@ impl Redis {
         })
     }
 
-    /// For a slot that is on its way here: each command and each transaction says that it was sent here.
+    /// Sends ASKING before each command and each transaction, as for a slot that this node is importing.
     #[must_use]
     pub fn asking(mut self) -> Self {
         self.asking = true;
         self
     }
 
-    fn ask(&mut self) -> Result<(), String> {
+    fn send_asking(&mut self) -> Result<(), String> {
         if !self.asking {
             return Ok(());
         }
@@ -51,9 +51,9 @@ impl Redis {
     ///
     /// # Errors
     ///
-    /// The server's error, as its whole text.
+    /// The full text of the server's error.
     pub fn try_run<T: FromRedisValue>(&mut self, words: &[impl AsRef<[u8]>]) -> Result<T, String> {
-        self.ask()?;
+        self.send_asking()?;
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(word.as_ref());
@@ -63,7 +63,7 @@ impl Redis {
             .map_err(|error| text_of(&error))
     }
 
-    /// Runs a command given as one line of words.
+    /// Runs a command given as a line of words.
     ///
     /// # Errors
     ///
@@ -76,19 +76,19 @@ impl Redis {
     ///
     /// # Panics
     ///
-    /// If the server answers an error.
+    /// If the server replies with an error.
     pub fn line<T: FromRedisValue>(&mut self, line: &str) -> T {
         self.try_line(line)
             .unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
-    /// Takes all slots of a cluster, one by one: Redis 6.2 has no ADDSLOTSRANGE.
+    /// Assigns all slots of a cluster to this node, one by one, because Redis 6.2 has no ADDSLOTSRANGE.
     pub fn add_slots(&mut self) {
         let slots: Vec<String> = (0..16384).map(|slot| slot.to_string()).collect();
         self.value(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")));
     }
 
-    /// The integers of a limit's reply.
+    /// Runs RL.TOKEN or RL.LEAKY and returns the integers of its reply.
     pub fn limit(&mut self, line: &str) -> Vec<i64> {
         self.line(line)
     }
@@ -99,7 +99,7 @@ impl Redis {
     ///
     /// As [`Redis::try_run`].
     pub fn try_transaction<T: FromRedisValue>(&mut self, lines: &[&str]) -> Result<T, String> {
-        self.ask()?;
+        self.send_asking()?;
         let mut transaction = redis::pipe();
         transaction.atomic();
         for line in lines {
@@ -110,8 +110,8 @@ impl Redis {
             .map_err(|error| text_of(&error))
     }
 
-    /// Likewise, sent together with a command that goes before: a server runs them one after the other, though others may
-    /// come between.
+    /// As [`Redis::try_transaction`], sent together with one command before it. The server runs the command and the
+    /// transaction in this order; other clients' commands may run in between.
     ///
     /// # Errors
     ///
@@ -141,21 +141,20 @@ impl Redis {
         seconds * 1_000_000 + micros
     }
 
-    /// The bytes and the deadline of a key: all that may not change when nothing is said to change. Both are of one instant,
-    /// so that a key that expires is never half there.
+    /// The bytes and the deadline of a key, read in one transaction. A call that changes nothing must change neither.
     pub fn stored(&mut self, key: &str) -> (Option<Vec<u8>>, i64) {
-        let (get, deadline) = (format!("GET {key}"), version::deadline_command());
-        let lines = [&get, "TIME", &format!("{deadline} {key}"), "TIME"];
-        eventually("the deadline to be told", || {
-            let (bytes, before, told, after) = self
+        let (get, command) = (format!("GET {key}"), version::deadline_command());
+        let lines = [&get, "TIME", &format!("{command} {key}"), "TIME"];
+        eventually("an exact deadline", || {
+            let (bytes, before, deadline, after) = self
                 .try_transaction(&lines)
                 .unwrap_or_else(|error| panic!("{key}: {error}"));
-            let deadline_ms = version::deadline_ms(told, time_us(before), time_us(after))?;
+            let deadline_ms = version::deadline_ms(deadline, time_us(before), time_us(after))?;
             Some((bytes, deadline_ms))
         })
     }
 
-    /// One field of INFO, `None` if it is not there or the server is gone.
+    /// One field of INFO; `None` if it is missing or the server is gone.
     pub fn info(&mut self, section: &str, field: &str) -> Option<String> {
         let info: String = self.try_line(&format!("INFO {section}")).ok()?;
         info.lines().find_map(|line| {
@@ -165,8 +164,7 @@ impl Redis {
         })
     }
 
-    /// Runs commands, each given as a line of words, without waiting for one reply before the next command. An error is one
-    /// of the replies.
+    /// Runs commands, each given as a line of words, in one pipeline. An error is one of the replies.
     ///
     /// # Panics
     ///
@@ -180,8 +178,8 @@ impl Redis {
         pipeline.query(&mut self.connection).expect("replies")
     }
 
-    /// Speaks RESP3 from now on, and gives what the server then tells unasked. What it told before it answered a command is
-    /// there once the command is answered.
+    /// Switches to RESP3 and returns the channel that receives the server's push messages. A push that the server sends
+    /// before it replies to a command has been received when that command returns.
     pub fn pushes(&mut self) -> Receiver<PushInfo> {
         let (sender, receiver) = mpsc::channel();
         self.value("HELLO 3");
@@ -189,13 +187,13 @@ impl Redis {
         receiver
     }
 
-    /// A reply as it is.
+    /// Runs a command that must succeed, and returns its reply unconverted.
     pub fn value(&mut self, line: &str) -> Value {
         self.line(line)
     }
 }
 
-/// The reply of TIME.
+/// Converts the reply to TIME.
 pub(crate) fn time_us(value: Value) -> i128 {
     let (seconds, micros): (i128, i128) = FromRedisValue::from_redis_value(value).expect("a time");
     seconds * 1_000_000 + micros

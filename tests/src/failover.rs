@@ -1,4 +1,4 @@
-//! Who is a primary, who follows it, and how to keep one from telling its replicas.
+//! Roles of servers, and how to stop replication.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ fn field(server: &RedisServer, field: &str) -> Option<String> {
     server.try_connect()?.info("replication", field)
 }
 
-/// Whether it is a primary by its own account.
+/// Whether the server reports that it is a primary.
 pub(crate) fn is_primary(server: &RedisServer) -> bool {
     field(server, "role").is_some_and(|role| role == "master")
 }
 
-/// Whether it follows `primary`, and its link is up.
+/// Whether the server replicates `primary` and its link is up.
 pub(crate) fn follows(replica: &RedisServer, primary: &RedisServer) -> bool {
     let port = field(replica, "master_port");
     port == Some(primary.port().to_string()) && has_link(replica)
@@ -25,7 +25,7 @@ fn has_link(replica: &RedisServer) -> bool {
     field(replica, "master_link_status").is_some_and(|status| status == "up")
 }
 
-/// From now on `primary` tells its replicas nothing, until it is started anew: what it admits will be lost.
+/// Stops replication from `primary` until it restarts. Changes that it makes from now on are lost.
 pub(crate) fn cut(primary: &RedisServer, replicas: &[&RedisServer]) {
     let mut redis = primary.connect();
     redis.value("ACL SETUSER default -psync -sync");
@@ -38,21 +38,21 @@ pub(crate) fn cut(primary: &RedisServer, replicas: &[&RedisServer]) {
     assert_eq!(count, Value::BulkString(Vec::new()), "a replica is back");
 }
 
-/// Waits until it is done, and asks for it when `ask` was not taken, or was that long ago: servers give up where the machine
-/// is too slow.
-pub(crate) fn insist(
+/// Waits until `is_done`. Calls `attempt` at first, and again if it failed or if `retry_after` has passed since it
+/// succeeded, because servers give up on a slow machine.
+pub(crate) fn retry_until(
     what: &str,
-    again: Duration,
-    mut ask: impl FnMut() -> bool,
+    retry_after: Duration,
+    mut attempt: impl FnMut() -> bool,
     mut is_done: impl FnMut() -> bool,
 ) {
-    let mut asked: Option<Instant> = None;
+    let mut attempted: Option<Instant> = None;
     eventually(what, || {
         if is_done() {
             return Some(());
         }
-        if asked.is_none_or(|at| at.elapsed() > again) {
-            asked = ask().then(Instant::now);
+        if attempted.is_none_or(|at| at.elapsed() > retry_after) {
+            attempted = attempt().then(Instant::now);
         }
         None
     });

@@ -1,4 +1,4 @@
-//! A wall clock of a server's own, by libfaketime.
+//! A separate wall clock for a server, by libfaketime.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,15 @@ use tempfile::TempDir;
 use crate::version::{program, version};
 use crate::{Redis, RedisServer, Setup, eventually};
 
-/// `$LIB` is the loader's word for where this machine has its libraries.
+/// The dynamic loader replaces `$LIB` with the library directory of this machine.
 const LIBRARY: &str = "/usr/$LIB/faketime/libfaketime.so.1";
 
-/// How far the clock that a server shows may be from the one it reads: Valkey 9 reads it ten times a second, and counts on.
+/// The maximum difference between the clock that a server shows and the one it reads. Valkey 9 reads the clock ten
+/// times a second and extrapolates in between.
 const DRIFT_US: i64 = 200;
 
-/// A wall clock that is set while the servers that have it run. It goes on as the machine's does; theirs that is not the
-/// wall clock is the machine's.
+/// A wall clock that a test can set while servers use it. It advances as the machine's clock does. The servers' other
+/// clocks, such as the monotonic one, stay those of the machine.
 #[derive(Debug)]
 pub struct FakedClock {
     dir: TempDir,
@@ -25,12 +26,12 @@ pub struct FakedClock {
 }
 
 impl FakedClock {
-    /// One that differs from the machine's by so much, or none, said in a line, where libfaketime cannot serve the server
-    /// under test.
+    /// A clock that differs from the machine's by `offset_us`. Prints the reason and returns `None` if libfaketime does
+    /// not work with the server under test.
     ///
     /// # Panics
     ///
-    /// If there is no libfaketime.
+    /// If libfaketime is not installed.
     #[must_use]
     pub fn new(offset_us: i64) -> Option<Self> {
         if let Some(library) = shared_jemalloc() {
@@ -38,19 +39,17 @@ impl FakedClock {
             return None;
         }
         if version() < [7, 2] {
-            println!(
-                "skipped: before 7.2 the clock may be set between two commands of a transaction"
-            );
+            println!("skipped: before 7.2 the commands of one transaction may see different times");
             return None;
         }
         Some(Self::of_rl_server(offset_us))
     }
 
-    /// One for rl-server, whichever Redis is under test.
+    /// A clock for rl-server, which works whatever Redis server is under test.
     ///
     /// # Panics
     ///
-    /// If there is no libfaketime.
+    /// If libfaketime is not installed.
     #[must_use]
     pub fn of_rl_server(offset_us: i64) -> Self {
         let mut clock = Self {
@@ -71,7 +70,7 @@ impl FakedClock {
         self.dir.path().join("offset")
     }
 
-    /// What a process needs that is to have this clock.
+    /// The environment of a process that uses this clock.
     pub(crate) fn environment(&self) -> [(String, String); 4] {
         let file = self.file().display().to_string();
         [
@@ -83,11 +82,11 @@ impl FakedClock {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
     }
 
-    /// The year that `date` shows by this clock, in UTC.
+    /// The year that `date` shows with this clock, in UTC.
     ///
     /// # Panics
     ///
-    /// If there is no `date`.
+    /// If `date` cannot be run.
     #[must_use]
     pub fn year(&self) -> String {
         let output = Command::new("date")
@@ -99,24 +98,24 @@ impl FakedClock {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// A server with this clock and the module.
+    /// Starts a server with this clock and the module.
     #[must_use]
     pub fn start(&self, args: &[&str]) -> RedisServer {
         let server = RedisServer::start_as(Setup {
             environment: self.environment().to_vec(),
             ..Setup::with_module(args)
         });
-        forget_shared_memory(&server);
+        unlink_shared_memory(&server);
         server
     }
 
-    /// Starts such a server anew.
+    /// Restarts such a server.
     pub fn restart(&self, server: &RedisServer) {
         server.restart();
-        forget_shared_memory(server);
+        unlink_shared_memory(server);
     }
 
-    /// Sets it to differ from the machine's by so much. A server may show it a little later.
+    /// Sets the difference from the machine's clock. A server may show it a little later.
     pub fn set(&mut self, offset_us: i64) {
         let next = self.dir.path().join("next");
         let (sign, distance_us) = (if offset_us < 0 { '-' } else { '+' }, offset_us.abs());
@@ -126,11 +125,11 @@ impl FakedClock {
         self.offset_us = offset_us;
     }
 
-    /// Sets it so much forward, or back, and waits until the server shows it.
+    /// Steps the clock by `by_us`, which may be negative, and waits until the server shows it.
     pub fn step(&mut self, by_us: i64, redis: &mut Redis) {
         let before_us = self.offset_us;
         self.set(before_us + by_us);
-        eventually("the server to show the clock as it was set", || {
+        eventually("the server to show the new time", || {
             let earliest_us = now_us();
             let shown_us = redis.time_us();
             let range = shown_us - now_us() - DRIFT_US..=shown_us - earliest_us + DRIFT_US;
@@ -147,14 +146,15 @@ fn now_us() -> i64 {
     i64::try_from(since.as_micros()).expect("before 294247")
 }
 
-/// Both ask each other for what they need to begin with: memory and the time.
+/// The name of the shared jemalloc library that the server is linked with, if any. libfaketime and that library hang at
+/// the start, because each needs the other to initialise first.
 fn shared_jemalloc() -> Option<String> {
     let path = Command::new("which")
         .arg(program())
         .output()
         .expect("which runs");
     let path = PathBuf::from(String::from_utf8(path.stdout).expect("UTF-8").trim());
-    // One of another Debian is started by a script, and lies with its libraries.
+    // A server of another Debian release is started by a script next to its libraries.
     let with_libraries = path.with_file_name("lib").join("redis-server");
     let program = [
         with_libraries.with_file_name("valkey-server"),
@@ -172,13 +172,14 @@ fn shared_jemalloc() -> Option<String> {
         .map(str::to_owned)
 }
 
-/// A process that is killed would leave it behind, for the next of its number to stumble over. It has it open already.
-fn forget_shared_memory(server: &RedisServer) {
+/// Removes libfaketime's shared memory, which the server has already opened. A killed process would not remove it, and
+/// a later process with the same id would fail to create it.
+fn unlink_shared_memory(server: &RedisServer) {
     let pid = server.connect().info("server", "process_id");
-    forget_shared_memory_of(pid.expect("its number"));
+    unlink_shared_memory_of(pid.expect("a process id"));
 }
 
-pub(crate) fn forget_shared_memory_of(pid: impl Display) {
+pub(crate) fn unlink_shared_memory_of(pid: impl Display) {
     for name in ["faketime_shm_", "sem.faketime_sem_"] {
         let _ = std::fs::remove_file(Path::new("/dev/shm").join(format!("{name}{pid}")));
     }

@@ -1,4 +1,4 @@
-//! A proxy before a server that does what networks do.
+//! A proxy in front of a server that simulates network faults.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -9,25 +9,25 @@ use std::time::Duration;
 
 use crate::Port;
 
-/// How often a connection looks whether its fault has changed.
+/// How often a connection checks whether the fault has changed.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// What the network does.
+/// A network fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Its work.
+    /// No fault.
     None,
-    /// It takes what is sent and gives nothing on, to either side, until it ends; then all of it.
+    /// Holds back all bytes, in both directions, and delivers them when the fault ends.
     BlackHole,
-    /// It cuts the next connection on which a reply comes, before the reply is through; after that it works.
+    /// Closes the next connection on which a reply arrives, before forwarding it. After that there is no fault.
     CutReply,
-    /// It sends these bytes before the next reply that comes; after that it works.
+    /// Sends these bytes before the next reply. After that there is no fault.
     SurplusReply(&'static [u8]),
-    /// Replies come a byte at a time, with as long a pause between them.
+    /// Forwards replies one byte at a time, with this pause between bytes.
     SlowReplies(Duration),
 }
 
-/// A listening proxy; its connections end with it.
+/// A listening proxy. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct FaultProxy {
     port: Port,
@@ -43,7 +43,7 @@ struct Shared {
 }
 
 impl FaultProxy {
-    /// Leads to this port of the loopback address.
+    /// Starts a proxy to this port of the loopback address.
     ///
     /// # Panics
     ///
@@ -65,35 +65,35 @@ impl FaultProxy {
                 if proxy.is_over.load(Ordering::Relaxed) {
                     break;
                 }
-                proxy.carry(&client);
+                proxy.forward(&client);
             }
         });
         Self { port, shared }
     }
 
-    /// Where it listens.
+    /// The address that the proxy listens on.
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port())
     }
 
-    /// The port of that.
+    /// The port that the proxy listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// From now on the network does this.
+    /// Sets the fault.
     pub fn set(&self, fault: Fault) {
         *self.shared.fault() = fault;
     }
 
-    /// New connections lead to another port.
-    pub fn lead_to(&self, target: u16) {
+    /// Forwards new connections to another port.
+    pub fn forward_to(&self, target: u16) {
         self.shared.target.store(target, Ordering::Relaxed);
     }
 
-    /// How many connections there were.
+    /// How many connections the proxy has accepted.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
@@ -103,7 +103,7 @@ impl FaultProxy {
 impl Drop for FaultProxy {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        // So that the listener looks.
+        // Wakes the listener, which then sees `is_over`.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port()));
     }
 }
@@ -113,8 +113,8 @@ impl Shared {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to carry what both sides send. A client is sent away if there is nobody at the other end.
-    fn carry(self: &Arc<Self>, client: &TcpStream) {
+    /// Starts to forward bytes in both directions. Closes the client's connection if the server does not accept one.
+    fn forward(self: &Arc<Self>, client: &TcpStream) {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let target = self.target.load(Ordering::Relaxed);
         let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else {
@@ -124,21 +124,21 @@ impl Shared {
             let both = from
                 .try_clone()
                 .and_then(|from| Ok((from, to.try_clone()?)));
-            let (mut from, mut to) = both.expect("two more handles");
+            let (mut from, mut to) = both.expect("cloned sockets");
             let _ = from.set_read_timeout(Some(LOOK));
             let _ = to.set_nodelay(true);
             let proxy = Arc::clone(self);
             thread::spawn(move || {
-                while proxy.carry_some(&mut from, &mut to, is_reply).is_some() {}
+                while proxy.forward_some(&mut from, &mut to, is_reply).is_some() {}
                 let _ = from.shutdown(Shutdown::Both);
                 let _ = to.shutdown(Shutdown::Both);
             });
         }
     }
 
-    /// Carries what came at once. `None` at the end.
-    fn carry_some(&self, from: &mut TcpStream, to: &mut TcpStream, is_reply: bool) -> Option<()> {
-        self.wait_for_light()?;
+    /// Forwards one read. `None` at the end of the stream.
+    fn forward_some(&self, from: &mut TcpStream, to: &mut TcpStream, is_reply: bool) -> Option<()> {
+        self.wait_for_black_hole_to_end()?;
         let mut bytes = [0; 16384];
         let length = match from.read(&mut bytes) {
             Ok(0) => return None,
@@ -146,7 +146,7 @@ impl Shared {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Some(()),
             Err(_) => return None,
         };
-        self.wait_for_light()?;
+        self.wait_for_black_hole_to_end()?;
         let fault = *self.fault();
         match fault {
             Fault::CutReply if is_reply => {
@@ -176,8 +176,8 @@ impl Shared {
         }
     }
 
-    /// Waits while there is a black hole. `None` if all is over.
-    fn wait_for_light(&self) -> Option<()> {
+    /// Waits while the fault is a black hole. `None` if the proxy was dropped.
+    fn wait_for_black_hole_to_end(&self) -> Option<()> {
         while !self.is_over.load(Ordering::Relaxed) {
             if *self.fault() != Fault::BlackHole {
                 return Some(());

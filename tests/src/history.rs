@@ -1,4 +1,4 @@
-//! Many callers' calls on few keys, recorded as the callers saw them. What they must fulfil is in [`crate::promises`].
+//! Calls of many callers on few keys, recorded as the callers saw them. [`crate::promises`] checks them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,34 +10,34 @@ use redis::Value;
 use crate::connection::time_us;
 use crate::lines::{SEEN, lines};
 use crate::overshoot::Overshoot;
-use crate::plan::{Kind, Plan, Policy, told_of};
+use crate::plan::{Kind, Plan, Policy, limit_reply};
 use crate::{Redis, RedisServer, Stop, Stored, eventually, promises, version};
 
-/// More callers than a server has threads.
+/// More callers than the server has I/O threads.
 const CALLERS: u64 = 6;
 
 /// One call as its caller saw it, between two readings of the server's clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
-    /// Its own among all calls.
+    /// Unique among all calls.
     pub(crate) id: u64,
-    /// The calls of its key that its server knew of before, the latest first; some of them had no answer.
+    /// The ids of the calls before it on this key that its server knows, the latest first. Some of them got no reply.
     pub(crate) past: Vec<u64>,
-    /// The port of the server that answered, 0 for one on its socket only.
+    /// The port of the server that replied; 0 if it listens on its socket only.
     pub(crate) server: String,
-    /// How far its clock is ahead of the others'.
+    /// How far the clock of this server is ahead of the others'.
     pub(crate) ahead_us: i128,
     pub(crate) kind: Kind,
-    /// Read by whoever reads of a broken promise.
+    /// Shown with a broken promise.
     #[expect(dead_code, reason = "Debug shows it")]
     pub(crate) policy: Policy,
     pub(crate) cost: i128,
     pub(crate) before_us: i128,
     pub(crate) after_us: i128,
-    /// The limit's reply; empty where there was no bucket to peek at.
-    pub(crate) told: Vec<i64>,
+    /// The reply; empty if there was no bucket to peek at.
+    pub(crate) reply: Vec<i64>,
     pub(crate) bytes: Option<Vec<u8>>,
-    /// `None` if the server left it open.
+    /// `None` if the server did not report it exactly.
     pub(crate) deadline_ms: Option<i64>,
 }
 
@@ -51,14 +51,14 @@ impl Event {
         Some(self.stored()?.updated_us.into())
     }
 
-    /// That instant, if it may have been read from the clock in this call.
+    /// That instant, if this call may have read it from the clock.
     pub(crate) fn read_us(&self) -> Option<i128> {
         self.updated_us()
             .filter(|at_us| (self.before_us..=self.after_us).contains(at_us))
     }
 
-    /// When the bucket last changed, by the clock of the servers that are not ahead; `None` if it keeps an instant of a call
-    /// before.
+    /// When the bucket last changed, by the clock of the servers that are not ahead; `None` if it keeps the instant of
+    /// an earlier call.
     pub(crate) fn changed_us(&self) -> Option<i128> {
         let shown_us = match self.updated_us() {
             Some(_) => self.read_us()?,
@@ -67,14 +67,14 @@ impl Event {
         Some(shown_us - self.ahead_us)
     }
 
-    /// Whether these tokens are all that is used of the bucket: it was as new before.
+    /// Whether only these tokens are used in the bucket: it was full (token) or empty (leaky) before the call.
     pub(crate) fn used_alone(&self, tokens: i128) -> bool {
         self.stored().is_none_or(|stored| {
             i128::try_from(stored.used) == Ok(tokens * i128::from(stored.period_us))
         })
     }
 
-    /// What the call took of its bucket: below 0 if it gave back, though perhaps less than that.
+    /// The tokens that the call took; below 0 for a refund, which may return fewer.
     pub(crate) fn tokens(&self) -> i128 {
         match self.kind {
             Kind::Force => self.cost,
@@ -83,20 +83,20 @@ impl Event {
         }
     }
 
-    /// What the call gave its caller, in tokens.
+    /// The tokens that the call admitted.
     pub(crate) fn admitted(&self) -> i128 {
         match self.kind {
-            Kind::Cost | Kind::Multi => self.cost * i128::from(self.told[0]),
-            Kind::Partial => self.told[0].into(),
+            Kind::Cost | Kind::Multi => self.cost * i128::from(self.reply[0]),
+            Kind::Partial => self.reply[0].into(),
             Kind::Force | Kind::Refund | Kind::Peek => 0,
         }
     }
 }
 
-/// Makes the call, in one transaction with what it is told of those before it and what it leaves behind.
+/// Makes the call, in one transaction with the ids of the calls before it and the stored bucket after it.
 ///
-/// The clock is first read outside of it, since a transaction's time is that of its beginning, but is sent together: it may
-/// be set once between, and not twice.
+/// The first TIME runs outside of the transaction, because all commands of a transaction see the time of its start.
+/// Both are sent together, so that a test that steps the clock steps it at most once in between.
 fn call(plan: &Plan, (redis, server): &mut (Redis, String)) -> Result<Event, String> {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let (id, key) = (CALLS.fetch_add(1, Ordering::Relaxed), plan.key);
@@ -110,8 +110,10 @@ fn call(plan: &Plan, (redis, server): &mut (Redis, String)) -> Result<Event, Str
         "TIME",
     ];
     let (before, of_key) = redis.try_transaction_after("TIME", &lines)?;
-    let (past, _, told, bytes, told_before, deadline, after): (_, i64, Value, _, _, _, _) = of_key;
-    let (before_us, told_us, after_us) = (time_us(before), time_us(told_before), time_us(after));
+    let (past, _, reply, bytes, deadline_before, deadline, after): (_, i64, Value, _, _, _, _) =
+        of_key;
+    let (before_us, deadline_us, after_us) =
+        (time_us(before), time_us(deadline_before), time_us(after));
     Ok(Event {
         id,
         past,
@@ -120,12 +122,12 @@ fn call(plan: &Plan, (redis, server): &mut (Redis, String)) -> Result<Event, Str
         kind: plan.kind,
         policy: plan.policy,
         cost: plan.cost,
-        // The clock may have gone back between the two.
+        // The clock may have stepped back in between.
         before_us: before_us.min(after_us),
         after_us: before_us.max(after_us),
-        told: told_of(plan.kind, told),
+        reply: limit_reply(plan.kind, reply),
         bytes,
-        deadline_ms: version::deadline_ms(deadline, told_us, after_us),
+        deadline_ms: version::deadline_ms(deadline, deadline_us, after_us),
     })
 }
 
@@ -134,8 +136,8 @@ fn call(plan: &Plan, (redis, server): &mut (Redis, String)) -> Result<Event, Str
 pub struct History(HashMap<u64, Vec<Event>>);
 
 impl History {
-    /// Records while `trouble` is made. `connect` gives a connection to the primary of a key, `None` while there is none;
-    /// a caller whose call failed asks it again.
+    /// Records calls while `trouble` runs. `connect` returns a connection to the primary of a key; `None` while there
+    /// is none. After a failed call a caller connects again.
     pub fn record(
         keys: &[u64],
         connect: impl Fn(u64) -> Option<Redis> + Sync,
@@ -161,12 +163,12 @@ impl History {
         Self(all)
     }
 
-    /// As [`History::record`], on one server. A caller waits while it is down.
+    /// As [`History::record`], on one server. Callers wait while it is down.
     pub fn of(server: &RedisServer, keys: &[u64], trouble: impl FnOnce()) -> Self {
         Self::record(keys, |_| Some(server.connect()), trouble)
     }
 
-    /// Tells that the clock of the server with this port was so far ahead of the others'.
+    /// Notes that the clock of the server with this port was ahead of the others' by `ahead_us`.
     #[must_use]
     pub fn with_clock_ahead(mut self, port: u16, ahead_us: i64) -> Self {
         let port = port.to_string();
@@ -177,23 +179,23 @@ impl History {
         self
     }
 
-    /// How many calls were answered.
+    /// The number of calls that got a reply.
     #[must_use]
     pub fn calls(&self) -> usize {
         self.0.values().map(Vec::len).sum()
     }
 
-    /// Checks every line of history: P1 to P4 of each primary, with what it knew of those before it.
+    /// Checks P1 to P4 on every line of history, which is what one primary knew.
     ///
     /// # Panics
     ///
-    /// At the first call that breaks a promise, with that call and the one before it.
+    /// At the first call that breaks a promise. The message shows that call and the one before it.
     pub fn check(&self) {
         self.check_lines(false);
     }
 
-    /// As [`History::check`], of keys that MIGRATE may have taken to other servers: it does not keep a deadline to the
-    /// millisecond.
+    /// As [`History::check`], for keys that MIGRATE may have moved to other servers: MIGRATE does not keep a deadline
+    /// to the millisecond.
     pub fn check_by_migrate(&self) {
         self.check_lines(true);
     }
@@ -206,12 +208,12 @@ impl History {
         }
     }
 
-    /// Checks that failovers gave no key more on top than P8 allows, and prints what they gave. `is_cut` says that something
-    /// must have been lost.
+    /// Checks that failovers admitted no more than P8 allows on any key, and prints what they admitted. `is_cut` says
+    /// that something must have been lost.
     ///
     /// # Panics
     ///
-    /// If more was given, or nothing lost.
+    /// If more was admitted, or if nothing was lost and `is_cut` is set.
     pub fn check_overshoots(&self, failover: &str, is_cut: bool) {
         let all = self.overshoots();
         for overshoot in &all {
@@ -224,7 +226,7 @@ impl History {
         assert!(!is_cut || lost > 0, "nothing was lost: {all:?}");
     }
 
-    /// What each key of one policy gave on top at failovers, by policy.
+    /// What failovers admitted beyond the limit, for each key with one policy, sorted by policy.
     #[must_use]
     pub fn overshoots(&self) -> Vec<Overshoot> {
         let of_key = |(key, events): (&u64, &Vec<Event>)| Overshoot::of(*key, events);
@@ -241,15 +243,15 @@ fn record(
     stop: &Stop,
 ) -> Vec<(u64, Event)> {
     let (mut random, mut events, mut connections) = (seed, Vec::new(), HashMap::new());
-    while !stop.is_told() {
+    while !stop.is_set() {
         let plan = Plan::next(&mut random, keys);
         let key = plan.key;
         let connection = connections.remove(&key);
-        let answered = connection
+        let recorded = connection
             .or_else(|| connect(key).and_then(with_port))
             .and_then(|mut connection| Some((call(&plan, &mut connection).ok()?, connection)));
-        // A connection whose call failed is dropped.
-        if let Some((event, connection)) = answered {
+        // Drops a connection whose call failed.
+        if let Some((event, connection)) = recorded {
             events.push((key, event));
             connections.insert(key, connection);
         } else {
@@ -264,7 +266,7 @@ fn with_port(mut redis: Redis) -> Option<(Redis, String)> {
     Some((redis, port))
 }
 
-/// Waits until each of `keys` was called `more` times again. `connect` is that of [`History::record`].
+/// Waits for `more` further calls on each of `keys`. `connect` is that of [`History::record`].
 pub fn wait_for_calls(keys: &[u64], more: i64, connect: impl Fn(u64) -> Option<Redis>) {
     for &key in keys {
         let mut redis = None;
@@ -289,7 +291,8 @@ mod tests {
     use crate::lines::lines;
     use crate::plan::{Kind, policies};
 
-    /// Forty tokens admitted on a key of which there are forty, in 1000 s again; `past` is told the latest first.
+    /// Forty tokens admitted on a key with a capacity of forty and a refill time of 1000 s. `past` lists the latest
+    /// call first.
     fn forty(id: u64, past: &[u64]) -> Event {
         Event {
             id,
@@ -301,7 +304,7 @@ mod tests {
             cost: 40,
             before_us: id.into(),
             after_us: id.into(),
-            told: vec![1, 40, 0, 0, 0],
+            reply: vec![1, 40, 0, 0, 0],
             bytes: None,
             deadline_ms: Some(-2),
         }
@@ -325,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_an_answer_stays_in_its_line() {
+    fn a_call_without_a_reply_stays_in_its_line() {
         let events = [forty(1, &[]), forty(3, &[2, 1])];
         assert_eq!(ids(&events), [[1, 3]]);
     }

@@ -1,4 +1,4 @@
-//! The real rl-server, and requests to it byte by byte.
+//! The real rl-server, and raw HTTP requests to it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
 
-use crate::faked_clock::forget_shared_memory_of;
+use crate::faked_clock::unlink_shared_memory_of;
 use crate::process::Process;
 use crate::{FakedClock, PATIENCE, artifacts};
 
@@ -19,18 +19,19 @@ use crate::{FakedClock, PATIENCE, artifacts};
 pub struct HttpServer {
     process: Process,
     port: u16,
-    /// Its lines that nobody has waited for.
+    /// Its log lines that no test has waited for.
     log: Mutex<Receiver<String>>,
 }
 
 impl HttpServer {
-    /// Starts it on a free port of the loopback address with these flags, and waits for its connection to Redis.
+    /// Starts the server on a free port of the loopback address with these flags, and waits until it has connected to
+    /// Redis.
     #[must_use]
     pub fn start(flags: &[&str]) -> Self {
         Self::start_at("127.0.0.1:0", flags)
     }
 
-    /// As [`HttpServer::start`] with this `-addr`, which should have port 0: the port is read from its log.
+    /// As [`HttpServer::start`], with this `-addr`. Its port should be 0; the actual port is read from the log.
     #[must_use]
     pub fn start_at(addr: &str, flags: &[&str]) -> Self {
         let server = Self::launch(addr, flags, &[]);
@@ -38,7 +39,7 @@ impl HttpServer {
         server
     }
 
-    /// Starts it while there is no Redis.
+    /// Starts the server without waiting for a connection to Redis.
     #[must_use]
     pub fn start_alone(flags: &[&str]) -> Self {
         Self::launch("127.0.0.1:0", flags, &[])
@@ -48,11 +49,11 @@ impl HttpServer {
     #[must_use]
     pub fn start_by(clock: &FakedClock, flags: &[&str]) -> Self {
         let server = Self::launch("127.0.0.1:0", flags, &clock.environment());
-        forget_shared_memory_of(server.id());
+        unlink_shared_memory_of(server.id());
         server
     }
 
-    /// Its deadline is one that no busy machine misses, unless the flags say another.
+    /// The default deadline is long enough for a busy machine; `flags` may set another one.
     fn launch(addr: &str, flags: &[&str], environment: &[(String, String)]) -> Self {
         let mut child = Command::new(&artifacts().server)
             .args(["-addr", addr, "-deadline", "600s"])
@@ -62,12 +63,12 @@ impl HttpServer {
             .spawn()
             .expect("rl-server was built");
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let (tell, log) = mpsc::channel();
-        // Reads on until the end, so that a full pipe never stops the server.
+        let (sender, log) = mpsc::channel();
+        // Reads until the end, so that the server never blocks on a full pipe.
         thread::spawn(move || {
             lines
                 .map_while(Result::ok)
-                .for_each(|line| _ = tell.send(line));
+                .for_each(|line| _ = sender.send(line));
         });
         let mut server = Self {
             process: Process::from(child),
@@ -75,7 +76,9 @@ impl HttpServer {
             log: Mutex::new(log),
         };
         let line = server.wait_for_log("listening on ");
-        let (_, addr) = line.split_once("listening on ").expect("as waited for");
+        let (_, addr) = line
+            .split_once("listening on ")
+            .expect("a line with the address");
         let addr = addr.split('"').next().and_then(|addr| addr.parse().ok());
         server.port = addr
             .map(|addr: SocketAddr| addr.port())
@@ -83,11 +86,11 @@ impl HttpServer {
         server
     }
 
-    /// Waits for a line of its log that contains `text`, after those that were waited for already.
+    /// Waits for a log line that contains `text`, after those that were waited for already.
     ///
     /// # Panics
     ///
-    /// If none comes.
+    /// If there is none within [`PATIENCE`].
     pub fn wait_for_log(&self, text: &str) -> String {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok());
@@ -97,7 +100,7 @@ impl HttpServer {
             .unwrap_or_else(|| panic!("rl-server does not log {text:?}"))
     }
 
-    /// Waits for its end, and gives the lines of its log that nobody has waited for.
+    /// Waits until the server exits, and returns the log lines that no test has waited for.
     pub fn rest_of_log(&mut self) -> Vec<String> {
         self.process.wait();
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,23 +119,23 @@ impl HttpServer {
         connect(("127.0.0.1", self.port))
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     #[must_use]
     pub fn get(&self, path: &str) -> Answer {
         get(&mut self.connect(), path)
     }
 
-    /// Its process.
+    /// The process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Bytes of memory that it holds: its resident set.
+    /// The memory that the server uses in bytes: its resident set.
     ///
     /// # Panics
     ///
-    /// If it has ended.
+    /// If the server has exited.
     #[must_use]
     pub fn memory(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
@@ -149,20 +152,20 @@ impl HttpServer {
         self.process.signal(signal);
     }
 
-    /// Waits for its end and gives its exit code.
+    /// Waits until the server exits, and returns its exit code.
     pub fn exit_code(&mut self) -> Option<i32> {
         self.process.wait().code()
     }
 }
 
-/// A connection that gives up after [`PATIENCE`].
+/// A connection with a read timeout of [`PATIENCE`].
 ///
 /// # Panics
 ///
 /// If nothing listens there.
 fn connect(addr: impl std::net::ToSocketAddrs) -> TcpStream {
     let stream = TcpStream::connect(addr).expect("rl-server listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
 
@@ -177,26 +180,26 @@ pub fn connect_from(source: &str, port: u16) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket
         .bind(&source.into())
-        .expect("all of 127.0.0.0/8 is ours");
+        .expect("all of 127.0.0.0/8 is the loopback network");
     let addr = SocketAddr::from(([127, 0, 0, 1], port));
     socket.connect(&addr.into()).expect("a server listens");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     socket.into()
 }
 
-/// What came back.
+/// An HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The header lines, without date; names are in small letters.
+    /// The header lines without Date, with names in lower case.
     pub headers: Vec<String>,
     /// The body.
     pub body: String,
 }
 
 impl Answer {
-    /// The value of a header that is there once.
+    /// The value of a header that occurs at most once.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self
@@ -204,7 +207,7 @@ impl Answer {
             .iter()
             .filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         let value = values.next();
-        assert_eq!(values.next(), None, "{name} is there twice");
+        assert_eq!(values.next(), None, "duplicate header: {name}");
         value
     }
 
@@ -230,31 +233,31 @@ pub fn get_with(stream: &mut TcpStream, path: &str, lines: &[&str]) -> Answer {
     )
 }
 
-/// Sends bytes and reads one answer.
+/// Sends bytes and reads one response.
 ///
 /// # Panics
 ///
-/// If no whole answer comes.
+/// If there is no complete response within [`PATIENCE`].
 pub fn send(stream: &mut TcpStream, request: &str) -> Answer {
     stream
         .write_all(request.as_bytes())
-        .expect("the request is taken");
+        .expect("the request is sent");
     let mut reader = BufReader::new(stream);
     let mut line = || {
         let mut line = String::new();
         reader
             .read_line(&mut line)
-            .expect("an answer before the time-out");
+            .expect("a response before the timeout");
         line.trim_end().to_owned()
     };
     let status = line();
-    // Names in small letters, and a space before values, as rl-server sends them; others need not.
-    let small = |line: String| match line.split_once(':') {
+    // Normalises header lines to the form that rl-server sends: names in lower case, one space before the value.
+    let normalise = |line: String| match line.split_once(':') {
         Some((name, value)) => format!("{}: {}", name.to_ascii_lowercase(), value.trim_start()),
         None => line,
     };
     let lines = std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty()));
-    let mut headers: Vec<String> = lines.map(small).collect();
+    let mut headers: Vec<String> = lines.map(normalise).collect();
     headers.retain(|line| !line.starts_with("date: "));
     let mut answer = Answer {
         status: status
@@ -271,7 +274,7 @@ pub fn send(stream: &mut TcpStream, request: &str) -> Answer {
         answer.header("content-length").unwrap_or("0")
     };
     let mut body = vec![0; length.parse().expect("a length")];
-    reader.read_exact(&mut body).expect("a whole body");
+    reader.read_exact(&mut body).expect("a complete body");
     answer.body = String::from_utf8(body).expect("UTF-8");
     answer
 }

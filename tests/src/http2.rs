@@ -1,6 +1,6 @@
-//! HTTP/2 frames made by hand, for clients that no library would be.
+//! HTTP/2 frames written by hand, for requests that no client library sends.
 
-/// What one client sends: the preface, its settings, and then frames in the order of the calls.
+/// The bytes that one client sends: the preface, its settings, and then frames in the order of the calls.
 #[derive(Clone, Debug)]
 pub struct Http2 {
     bytes: Vec<u8>,
@@ -8,7 +8,7 @@ pub struct Http2 {
 }
 
 impl Http2 {
-    /// A client that lets so many bytes of each answer pass (SETTINGS_INITIAL_WINDOW_SIZE).
+    /// A client with this window for each response (SETTINGS_INITIAL_WINDOW_SIZE).
     #[must_use]
     pub fn with_window(bytes: u32) -> Self {
         let initial_window_size = 4_u16.to_be_bytes();
@@ -36,7 +36,7 @@ impl Http2 {
         self
     }
 
-    /// GET of a path, on a stream of its own.
+    /// A GET request for a path, on a new stream.
     #[must_use]
     pub fn get(self, path: &str) -> Self {
         let (get, http, authority) = (0x82, 0x86, 0x41);
@@ -45,7 +45,7 @@ impl Http2 {
         self.head(&[&[get, http][..], &path, &authority].concat())
     }
 
-    /// A request with this header block, on a stream of its own.
+    /// A request with this header block, on a new stream.
     #[must_use]
     pub fn head(mut self, block: &[u8]) -> Self {
         let (end_stream, end_headers) = (0x1, 0x4);
@@ -61,13 +61,13 @@ impl Http2 {
         self.frame(3, 0, last, &cancel.to_be_bytes())
     }
 
-    /// The number of the stream that the next request is to have.
+    /// The id of the stream of the next request.
     #[must_use]
     pub fn next_stream(&self) -> u32 {
         self.next_stream
     }
 
-    /// All of it.
+    /// All bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

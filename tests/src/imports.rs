@@ -1,11 +1,11 @@
-//! Which file of a crate imports which, read from its `use` items and its `crate::` paths.
+//! The imports between the files of a crate, read from `use` items and `crate::` paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The imports of one crate: for each file, by its path without `.rs` below `src`, such as `limiter/link`, the files that it
-/// names. Unit tests and the crate's root are left out: the root names everything.
+/// The imports of one crate: for each file, by its path below `src` without `.rs`, such as `limiter/link`, the files
+/// that it names. Unit tests and the crate's root are left out, because the root names every file.
 #[derive(Debug, Default)]
 pub struct Imports(BTreeMap<String, BTreeSet<String>>);
 
@@ -30,40 +30,40 @@ impl Imports {
         Self(imports.collect())
     }
 
-    /// Each import, as importer and imported.
+    /// Each import, as a pair of the importing and the imported file.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let all = self.0.iter();
         all.flat_map(|(from, to)| to.iter().map(|to| (from.as_str(), to.as_str())))
     }
 
-    /// A circle of imports, such as `a -> b -> a`, if there is one.
+    /// A cycle of imports, such as `a -> b -> a`, if there is one.
     #[must_use]
-    pub fn circle(&self) -> Option<String> {
+    pub fn cycle(&self) -> Option<String> {
         let mut done = BTreeSet::new();
         self.0
             .keys()
-            .find_map(|file| self.circle_from(file, &mut Vec::new(), &mut done))
+            .find_map(|file| self.cycle_from(file, &mut Vec::new(), &mut done))
     }
 
-    fn circle_from<'a>(
+    fn cycle_from<'a>(
         &'a self,
         file: &'a str,
-        way: &mut Vec<&'a str>,
+        stack: &mut Vec<&'a str>,
         done: &mut BTreeSet<&'a str>,
     ) -> Option<String> {
-        if let Some(first) = way.iter().position(|before| *before == file) {
-            return Some([&way[first..], &[file]].concat().join(" -> "));
+        if let Some(first) = stack.iter().position(|before| *before == file) {
+            return Some([&stack[first..], &[file]].concat().join(" -> "));
         }
         if !done.insert(file) {
             return None;
         }
-        way.push(file);
+        stack.push(file);
         let imported = self.0.get(file).into_iter().flatten();
-        let circle = imported
-            .map(|next| self.circle_from(next, way, done))
-            .find_map(|circle| circle);
-        way.pop();
-        circle
+        let cycle = imported
+            .map(|next| self.cycle_from(next, stack, done))
+            .find_map(|cycle| cycle);
+        stack.pop();
+        cycle
     }
 }
 
@@ -111,7 +111,7 @@ fn paths(text: &str) -> Vec<Vec<String>> {
     paths
 }
 
-/// Reads a path, and the paths in its braces; gives what follows it.
+/// Reads a path and the paths in its braces. Returns the text after it.
 fn expand<'a>(
     prefix: &mut Vec<String>,
     mut text: &'a str,
@@ -136,7 +136,7 @@ fn expand<'a>(
             Some(after) if !segment.is_empty() => text = after,
             _ => {
                 paths.push(prefix.clone());
-                // What is left of an item such as `Name as Other` or `*`.
+                // Skips the rest of an item such as `Name as Other` or `*`.
                 text = rest.trim_start_matches(|c: char| !['{', '}', ',', ';', '\n'].contains(&c));
                 break;
             }
@@ -146,7 +146,7 @@ fn expand<'a>(
     text
 }
 
-/// The file that a path in the file `from` leads to: the longest that there is.
+/// The file that a path in the file `from` refers to: the longest prefix that names a file.
 fn resolve(from: &str, path: &[String], names: &BTreeSet<String>) -> Option<String> {
     let mut at: Vec<&str> = from.split('/').collect();
     let mut rest = path;
@@ -159,16 +159,16 @@ fn resolve(from: &str, path: &[String], names: &BTreeSet<String>) -> Option<Stri
         }
         rest = after;
     }
-    let mut found = Some(at.join("/")).filter(|file| names.contains(file));
+    let mut resolved = Some(at.join("/")).filter(|file| names.contains(file));
     for segment in rest {
         at.push(segment);
         let file = at.join("/");
         if !names.contains(&file) {
             break;
         }
-        found = Some(file);
+        resolved = Some(file);
     }
-    found
+    resolved
 }
 
 #[cfg(test)]
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_found_whole() {
+    fn a_cycle_is_reported_in_full() {
         let import = |from: &str, to: &[&str]| {
             let to = to.iter().map(|file| (*file).to_owned()).collect();
             (from.to_owned(), to)
@@ -210,7 +210,7 @@ mod tests {
             import("c", &["d", "b"]),
             import("d", &[]),
         ];
-        let circle = Imports(BTreeMap::from(all)).circle();
-        assert_eq!(circle.as_deref(), Some("b -> c -> b"));
+        let cycle = Imports(BTreeMap::from(all)).cycle();
+        assert_eq!(cycle.as_deref(), Some("b -> c -> b"));
     }
 }

@@ -1,9 +1,9 @@
-//! The harness: real processes, each with a directory of its own, killed when dropped.
+//! The harness: real processes, each with its own directory, killed when dropped.
 //!
 //! [`RedisServer`] is a redis-server with the module on a unix socket; [`HttpServer`] is the rl-server binary on a free
-//! port, [`Load`] asks it without a pause, and [`Browser`] is a Chromium that visits it; [`FaultProxy`] is the network
-//! between them. [`FakedClock`] is a wall clock that a test sets for its servers. `RL_REDIS_SERVER` names another
-//! redis-server or valkey-server to test with.
+//! port, [`Load`] sends it requests without a pause, and [`Browser`] is a Chromium that opens its page; [`FaultProxy`]
+//! is the network between them. [`FakedClock`] is a wall clock that a test sets for its servers. `RL_REDIS_SERVER`
+//! names another redis-server or valkey-server to test with.
 
 mod artifacts;
 mod browser;
@@ -51,7 +51,7 @@ pub use history::{History, wait_for_calls};
 pub use http::{Answer, HttpServer, connect_from, get, get_with, send};
 pub use http2::Http2;
 pub use imports::Imports;
-pub use load::{By, Figures, Load, Told, callers};
+pub use load::{By, Figures, Load, TimedAnswer, callers};
 pub use meddler::meddler;
 pub use nginx::Nginx;
 pub use overshoot::Overshoot;
@@ -65,59 +65,57 @@ pub use sentinel::Sentinels;
 pub use stored::Stored;
 pub use version::{program, version};
 
-/// How long a condition may take before a test calls it a hang: long, since a busy machine may do nothing for many seconds.
+/// How long a condition may take before a test fails. It is long because a busy machine may stall for many seconds.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Tells threads to stop when dropped, so that a test that fails does not wait for them for ever.
+/// A flag that tells threads to stop. It is set even if the test fails, so that the test does not wait for its threads
+/// for ever.
 #[derive(Debug, Default)]
 pub struct Stop(AtomicBool);
 
 impl Stop {
-    /// Whether they are to stop.
+    /// Whether the threads should stop.
     #[must_use]
-    pub fn is_told(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Runs `body`, and tells them to stop when it has ended, in whatever way.
+    /// Runs `body`, and sets the flag when it returns or panics.
     pub fn after<T>(&self, body: impl FnOnce() -> T) -> T {
-        struct Tell<'a>(&'a AtomicBool);
-        impl Drop for Tell<'_> {
+        struct SetOnDrop<'a>(&'a AtomicBool);
+        impl Drop for SetOnDrop<'_> {
             fn drop(&mut self) {
                 self.0.store(true, Ordering::Relaxed);
             }
         }
-        let _tell = Tell(&self.0);
+        let _guard = SetOnDrop(&self.0);
         body()
     }
 }
 
-/// Checks a wait that was `exact_ms` at some moment of this test: a busy machine may have done nothing for minutes since, or
-/// set its clock back a little. So such a wait is measured in weeks.
+/// Checks a wait that was `exact_ms` at some moment of this test. The tolerance is large, because a busy machine may
+/// have stalled for minutes since or set its clock back a little. Such waits are therefore measured in weeks.
 ///
 /// # Panics
 ///
-/// If it was another.
+/// If the wait is outside the tolerance.
 pub fn assert_about(value_ms: i64, exact_ms: i64) {
     let range = exact_ms - 1_000_000..=exact_ms + 1000;
     assert!(range.contains(&value_ms), "{value_ms} is not in {range:?}");
 }
 
-/// Waits until `condition` gives a value, and fails the test if it does not within [`PATIENCE`].
+/// Waits until `condition` returns a value, and returns it.
 ///
 /// # Panics
 ///
-/// If the condition never holds; the message names it.
+/// If there is none within [`PATIENCE`]. The message contains `what`.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(
-            start.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} in vain: {what}"
-        );
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }

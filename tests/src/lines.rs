@@ -1,29 +1,29 @@
-//! The lines of history of one key: what each primary knew of its calls.
+//! The lines of history of one key: the calls that each primary knew of.
 //!
-//! Each call is told the ids of those before it on its server, so that the calls are a tree: it forks where a primary was
-//! followed by one that did not know all, even if both answered for a while.
+//! Each call reads the ids of the calls before it on its server, so that the calls form a tree. It forks where a
+//! primary was followed by one that did not know all calls, even if both replied for a while.
 
 use std::collections::{HashMap, HashSet};
 use std::iter::successors;
 
 use crate::history::Event;
 
-/// How many calls before it a call is told: more than are ever without an answer in a row.
+/// How many earlier calls a call reads: more than ever fail in a row.
 pub(crate) const SEEN: usize = 32;
 
-/// A line from its first call on for each call that was the last one on some server. The last line is that of the primary
-/// that lived on: it answered last.
+/// The line that ends in each call that was the last one on some server, from its first call. The line of the primary
+/// that was kept comes last, because it replied last.
 ///
 /// # Panics
 ///
-/// If a call was told of none that was answered, though there were so many.
+/// If a call read as many earlier calls as it could and none of them got a reply.
 pub(crate) fn lines(events: &[Event]) -> Vec<Vec<&Event>> {
     let by_id: HashMap<u64, &Event> = events.iter().map(|event| (event.id, event)).collect();
     let parent = |event: &&Event| {
         let parent = event.past.iter().find_map(|id| by_id.get(id)).copied();
         assert!(
             parent.is_some() || event.past.len() < SEEN,
-            "too many calls without an answer before {event:?}"
+            "too many calls without a reply before {event:?}"
         );
         parent
     };

@@ -1,4 +1,4 @@
-//! Callers that never stop, and what each of them was told.
+//! Callers that send requests without a pause, and the answers that they got.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use crate::{Answer, HttpServer, Stop, connect_from, eventually, get};
 
-/// By whom a request was answered.
+/// Who decided a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum By {
     /// Redis.
     Redis,
-    /// rl-server, without Redis.
+    /// rl-server, during an outage of Redis.
     Itself,
-    /// Nobody: 503.
+    /// Nobody: the answer is 503.
     Nobody,
 }
 
@@ -32,27 +32,27 @@ impl By {
     }
 }
 
-/// One answer.
+/// One answer, with its time.
 #[derive(Clone, Debug)]
-pub struct Told {
-    /// To whom.
+pub struct TimedAnswer {
+    /// The caller that sent the request.
     pub caller: Ipv4Addr,
-    /// When it was there.
+    /// When the answer arrived.
     pub at: Instant,
-    /// How long it took.
+    /// The time from the request to the answer.
     pub took: Duration,
-    /// Its status.
+    /// The status code.
     pub status: u16,
-    /// Who gave it.
+    /// Who decided.
     pub by: By,
-    /// Why nobody did.
+    /// The error, if nobody decided.
     pub error: Option<String>,
 }
 
-/// The load while it is on.
+/// A running load.
 #[derive(Debug, Default)]
 pub struct Load {
-    told: Mutex<Vec<Told>>,
+    answers: Mutex<Vec<TimedAnswer>>,
     counts: [AtomicUsize; 3],
     /// Callers that were denied at least once.
     denied: AtomicUsize,
@@ -60,17 +60,18 @@ pub struct Load {
 }
 
 impl Load {
-    /// Runs `meanwhile` while callers, each of an address of its own, ask for `path` without a pause.
+    /// Runs `meanwhile` while callers, each with its own address, send requests for `path` without a pause. Returns
+    /// their answers in order of time.
     ///
     /// # Panics
     ///
-    /// If an answer is none of a limiter's, or a caller waits for more than [`crate::PATIENCE`].
+    /// If an answer has an unexpected status, or takes longer than [`crate::PATIENCE`].
     pub fn on(
         http: &HttpServer,
         path: &str,
         callers: &[Ipv4Addr],
         meanwhile: impl FnOnce(&Self),
-    ) -> Vec<Told> {
+    ) -> Vec<TimedAnswer> {
         let load = Self::default();
         thread::scope(|scope| {
             for caller in callers {
@@ -78,21 +79,21 @@ impl Load {
             }
             load.stop.after(|| meanwhile(&load));
         });
-        let mut told = load.told.into_inner().expect("no caller has panicked");
-        told.sort_by_key(|told| told.at);
-        told
+        let mut answers = load.answers.into_inner().expect("no caller has panicked");
+        answers.sort_by_key(|answer| answer.at);
+        answers
     }
 
     fn call(&self, http: &HttpServer, path: &str, caller: Ipv4Addr) {
         let mut stream = connect_from(&caller.to_string(), http.port());
         let mut all = Vec::new();
         let mut was_denied = false;
-        while !self.stop.is_told() {
-            let begun = Instant::now();
+        while !self.stop.is_set() {
+            let start = Instant::now();
             let answer = get(&mut stream, path);
             let by = By::of(&answer);
-            let (at, took, status) = (Instant::now(), begun.elapsed(), answer.status);
-            all.push(Told {
+            let (at, took, status) = (Instant::now(), start.elapsed(), answer.status);
+            all.push(TimedAnswer {
                 caller,
                 at,
                 took,
@@ -106,13 +107,13 @@ impl Load {
                 self.denied.fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.told
+        self.answers
             .lock()
             .expect("no caller has panicked")
             .append(&mut all);
     }
 
-    /// Waits for so many more answers of this kind.
+    /// Waits for `more` further answers of this kind.
     pub fn wait_for(&self, by: By, more: usize) {
         let count = || self.counts[by as usize].load(Ordering::Relaxed);
         let before = count();
@@ -121,7 +122,7 @@ impl Load {
         });
     }
 
-    /// Waits until so many callers were denied.
+    /// Waits until `callers` callers were denied.
     pub fn wait_for_denied(&self, callers: usize) {
         eventually(&format!("{callers} callers to be denied"), || {
             (self.denied.load(Ordering::Relaxed) >= callers).then_some(())
@@ -129,13 +130,13 @@ impl Load {
     }
 }
 
-/// So many callers, each of a loopback address of its own.
+/// `count` callers, each with its own loopback address.
 #[must_use]
 pub fn callers(count: u8) -> Vec<Ipv4Addr> {
     (1..=count).map(|n| Ipv4Addr::new(127, 0, 1, n)).collect()
 }
 
-/// What a load was told, in figures.
+/// Statistics of the answers to a load.
 #[derive(Debug)]
 pub struct Figures {
     by: BTreeMap<By, usize>,
@@ -145,28 +146,32 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Of answers in the order of time.
+    /// Computes the statistics of answers in order of time.
     #[must_use]
-    pub fn of(told: &[Told]) -> Self {
+    pub fn of(answers: &[TimedAnswer]) -> Self {
         let (mut by, mut errors) = (BTreeMap::new(), BTreeMap::new());
-        for told in told {
-            *by.entry(told.by).or_default() += 1;
-            if let Some(error) = &told.error {
+        for answer in answers {
+            *by.entry(answer.by).or_default() += 1;
+            if let Some(error) = &answer.error {
                 *errors.entry(error.clone()).or_default() += 1;
             }
         }
-        let decided = told.iter().filter(|told| told.by == By::Redis);
-        let decided: Vec<Instant> = decided.map(|told| told.at).collect();
+        let decided = answers.iter().filter(|answer| answer.by == By::Redis);
+        let decided: Vec<Instant> = decided.map(|answer| answer.at).collect();
         let gaps = decided.windows(2).map(|pair| pair[1] - pair[0]);
         Self {
             by,
             errors,
-            longest: told.iter().map(|told| told.took).max().unwrap_or_default(),
+            longest: answers
+                .iter()
+                .map(|answer| answer.took)
+                .max()
+                .unwrap_or_default(),
             without_redis: gaps.max().unwrap_or_default(),
         }
     }
 
-    /// The longest that an answer took.
+    /// The time of the slowest answer.
     #[must_use]
     pub fn longest(&self) -> Duration {
         self.longest
@@ -180,7 +185,7 @@ impl fmt::Display for Figures {
         write!(
             f,
             "{redis} answers by Redis, {itself} by the server itself, {nobody} times 503 {:?}; the slowest took {:.1?}; \
-             {:.2?} at most from one answer by Redis to the next",
+             at most {:.2?} from one answer by Redis to the next",
             self.errors, self.longest, self.without_redis
         )
     }

@@ -10,12 +10,12 @@ use crate::{artifacts, project};
 ///
 /// # Panics
 ///
-/// If it does not build.
+/// If the build fails.
 pub fn meddler() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let module = artifacts().module.with_file_name("meddler.so");
-        // Runs on several servers at a time build it each for itself.
+        // Several test runs may build it at the same time, each into its own file.
         let own = module.with_extension(std::process::id().to_string());
         let built = Command::new("cc")
             .args([
@@ -28,7 +28,7 @@ pub fn meddler() -> &'static Path {
             built.is_ok_and(|status| status.success()),
             "cc does not build meddler.c"
         );
-        std::fs::rename(&own, &module).expect("the module in its place");
+        std::fs::rename(&own, &module).expect("renamed");
         module
     })
 }

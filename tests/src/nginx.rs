@@ -1,4 +1,4 @@
-//! A real nginx, with a configuration of the test's.
+//! A real nginx with a given configuration.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::{Process, eventually, listens};
 
-/// A running nginx; killed when dropped, and alone, so that none of it is left.
+/// A running nginx without worker processes, killed when dropped.
 #[derive(Debug)]
 pub struct Nginx {
     _process: Process,
@@ -15,11 +15,11 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it with this inside its `http` block, and waits until it listens on `port`.
+    /// Starts nginx with `http` inside its `http` block, and waits until it listens on `port`.
     ///
     /// # Panics
     ///
-    /// If it is not installed or refuses the configuration, which it then says.
+    /// If nginx is not installed or exits.
     #[must_use]
     pub fn start(http: &str, port: u16) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
@@ -49,7 +49,7 @@ impl Nginx {
     }
 }
 
-/// Debian has it where a user's PATH does not lead.
+/// Debian installs nginx in a directory that is not in a user's PATH.
 fn program() -> &'static str {
     let usual = "/usr/sbin/nginx";
     if Path::new(usual).exists() {

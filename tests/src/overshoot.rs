@@ -1,4 +1,4 @@
-//! P8: what failovers gave on top.
+//! P8: what failovers admitted beyond capacity and rate.
 
 use std::collections::HashSet;
 use std::fmt::{self, Display, Formatter};
@@ -8,45 +8,46 @@ use crate::lines::lines;
 use crate::plan::{Kind, LARGEST_COST, Policy, policies};
 use crate::promises::{Entry, unanswered, used};
 
-/// What failovers gave on top of one key, in tokens.
+/// What failovers admitted on one key beyond capacity and rate, in tokens.
 #[derive(Clone, Debug)]
 pub struct Overshoot {
-    /// Which key.
+    /// The number of the key.
     pub key: u64,
     /// Its rate and capacity.
     pub policy: String,
-    /// Admitted by a primary, and unknown to the one that came after it.
+    /// Admitted by a primary and unknown to its successor.
     pub lost: i128,
-    /// What those calls may have given back that a primary made, and its replica knew of, but whose callers it did not answer.
+    /// What calls without a reply may have refunded. Their primary ran them and its replica knows them, but no caller
+    /// recorded them.
     pub unseen: i128,
-    /// What the rate gives in the time that a primary's clock was ahead of the others': at most a full bucket.
+    /// What the rate refills in the time that a primary's clock was ahead of the others': at most a full bucket.
     pub ahead: i128,
-    /// The most that any span admitted above capacity and rate.
+    /// The maximum over all time spans of what was admitted beyond capacity and rate.
     pub tokens: i128,
 }
 
 impl Overshoot {
-    /// Of a key with one policy and some calls.
+    /// Computes the overshoot of a key; `None` if the key has several policies or no calls.
     pub(crate) fn of(key: u64, events: &[Event]) -> Option<Self> {
         let [policy] = policies(key) else {
             return None;
         };
-        let lived = lines(events).pop()?;
-        let known: HashSet<u64> = lived.iter().map(|event| event.id).collect();
+        let kept = lines(events).pop()?;
+        let known: HashSet<u64> = kept.iter().map(|event| event.id).collect();
         let is_lost = |event: &&Event| !known.contains(&event.id);
         let lost: Vec<&Event> = events.iter().filter(is_lost).collect();
         let ahead_us = events.iter().map(|event| event.ahead_us).max()?;
         Some(Self {
             key,
-            policy: policy.words(),
+            policy: policy.arguments(),
             lost: lost.iter().map(|event| event.admitted()).sum(),
-            unseen: LARGEST_COST * i128::from(unanswered(&lived)),
-            ahead: policy.given_in(ahead_us.max(0)),
-            tokens: overshoot(&lived, &lost, *policy),
+            unseen: LARGEST_COST * i128::from(unanswered(&kept)),
+            ahead: policy.refilled_in(ahead_us.max(0)),
+            tokens: overshoot(&kept, &lost, *policy),
         })
     }
 
-    /// The most that may have been admitted on top.
+    /// The maximum of `tokens` that P8 allows.
     #[must_use]
     pub fn bound(&self) -> i128 {
         self.lost + self.unseen + self.ahead
@@ -64,12 +65,12 @@ impl Display for Overshoot {
     }
 }
 
-/// The tokens that were admitted in some span above what capacity and rate allow: by the line that lived, whose instants never
-/// go back, and by what was lost beside it.
-fn overshoot(lived: &[&Event], lost: &[&Event], policy: Policy) -> i128 {
+/// The maximum over all time spans of the tokens admitted beyond capacity and rate: by the line that was kept, whose
+/// instants never go back, and by the lost calls.
+fn overshoot(kept: &[&Event], lost: &[&Event], policy: Policy) -> i128 {
     let mut latest_us = 0;
     let mut changes: Vec<Entry> = Vec::new();
-    for event in lived.iter().filter(|event| event.tokens() != 0) {
+    for event in kept.iter().filter(|event| event.tokens() != 0) {
         latest_us = event.changed_us().unwrap_or(latest_us).max(latest_us);
         changes.extend(admission(event, latest_us));
     }
@@ -78,10 +79,10 @@ fn overshoot(lived: &[&Event], lost: &[&Event], policy: Policy) -> i128 {
         changes.extend(admission(event, at_us.unwrap_or(event.after_us)));
     }
     changes.sort_by_key(|change| change.at_us);
-    let most = (1..=changes.len())
+    let max = (1..=changes.len())
         .map(|end| used(&changes[..end], changes[end - 1].at_us, policy))
         .max();
-    let above = (most.unwrap_or(0) - policy.full()).max(0);
+    let above = (max.unwrap_or(0) - policy.full()).max(0);
     above.div_euclid(policy.period_us) + i128::from(above % policy.period_us != 0)
 }
 

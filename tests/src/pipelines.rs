@@ -1,4 +1,4 @@
-//! Calls sent as fast as they are answered.
+//! Calls sent as fast as the server replies.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,27 +8,28 @@ use redis::Value;
 
 use crate::{Call, PATIENCE, Redis, RedisServer};
 
-/// Enough that the server always has something to do while the replies of one are read.
+/// Enough that the server always has work while the replies of one connection are read.
 const CONNECTIONS: usize = 32;
 
-/// The number of a key that stands for any other, in all its digits.
+/// A placeholder for the number of a key, with the maximum number of digits.
 const MARK: usize = 99_999_999_999_999;
 const DIGITS: usize = 14;
 
-/// From one key to the next: each has its turn before any comes again, and none lies beside the last.
+/// The distance between consecutive key numbers. Each key is used once before any is repeated, and consecutive keys are
+/// far apart.
 const STEP: usize = 7_368_787;
 
-/// What came of calls for a time.
+/// The result of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
-    /// Calls that were answered in a second.
+    /// Replies per second.
     pub calls_per_second: f64,
-    /// Seconds of processor time that the server took in a second. Much less than 1 says that it had to wait.
+    /// The server's processor time per second. If it is much less than 1, the server had to wait.
     pub busy: f64,
 }
 
-/// Connections of one thread, each with one batch of calls under way: while the replies of one are read and it is sent anew,
-/// the server works on the others.
+/// Connections of one thread, each with one batch of calls in flight. While the replies to one batch are read and the
+/// next one is sent, the server works on the others.
 #[derive(Debug)]
 pub struct Pipelines {
     connections: Vec<TcpStream>,
@@ -36,7 +37,7 @@ pub struct Pipelines {
 }
 
 impl Pipelines {
-    /// Nothing is sent yet.
+    /// Connects to a server.
     ///
     /// # Panics
     ///
@@ -46,7 +47,7 @@ impl Pipelines {
         let connect = |_| {
             let stream = TcpStream::connect(("127.0.0.1", server.port())).expect("a server");
             stream.set_nodelay(true).expect("an option of TCP");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
             stream
         };
         Self {
@@ -55,17 +56,18 @@ impl Pipelines {
         }
     }
 
-    /// Calls with the key of each number once, and perhaps with some once more.
+    /// Makes at least one call with the key of each number.
     pub fn run_through(&mut self, call: &Call, numbers: &[usize]) {
         let mut batch = Batch::new(&mut self.redis, call, numbers, 64);
         self.run(&mut batch, |calls| calls < numbers.len());
     }
 
-    /// Calls for a time, so many at once on each connection, with the keys of the numbers in turn.
+    /// Makes calls for `time`, with `at_once` calls in flight on each connection, cycling through the keys of
+    /// `numbers`.
     ///
     /// # Panics
     ///
-    /// If the calls did not become what they should.
+    /// If a call did not have the expected outcome.
     pub fn run_for(
         &mut self,
         time: Duration,
@@ -88,22 +90,22 @@ impl Pipelines {
         }
     }
 
-    /// Processor time that the server has taken.
+    /// The processor time that the server has used so far.
     fn cpu_s(&mut self) -> f64 {
         let parts = ["used_cpu_user", "used_cpu_sys"].map(|field| {
-            let told = self.redis.info("cpu", field);
-            told.and_then(|text| text.parse::<f64>().ok())
+            let seconds = self.redis.info("cpu", field);
+            seconds.and_then(|text| text.parse::<f64>().ok())
         });
         parts.map(|part| part.expect("seconds")).iter().sum()
     }
 
-    /// Sends batches for as long as it is to go on after so many calls, and tells how many there were.
+    /// Sends batches while `go_on` returns true for the number of calls so far. Returns the number of calls.
     fn run(&mut self, batch: &mut Batch<'_>, go_on: impl Fn(usize) -> bool) -> usize {
         for stream in &mut self.connections {
             batch.send(stream);
         }
         let mut batches = CONNECTIONS;
-        while go_on(batches * batch.places.len()) {
+        while go_on(batches * batch.offsets.len()) {
             let stream = &mut self.connections[batches % CONNECTIONS];
             batch.receive(stream);
             batch.send(stream);
@@ -112,20 +114,20 @@ impl Pipelines {
         for stream in &mut self.connections {
             batch.receive(stream);
         }
-        batches * batch.places.len()
+        batches * batch.offsets.len()
     }
 }
 
-/// The bytes of some calls, and how much comes back.
+/// The bytes of one batch of calls, and the size of its replies.
 #[derive(Debug)]
 struct Batch<'a> {
     bytes: Vec<u8>,
-    /// Where the number of the key stands, for each call.
-    places: Vec<Vec<usize>>,
-    /// Lines of all replies. None of them holds a text with a line's end.
+    /// The offsets of the key's number, for each call.
+    offsets: Vec<Vec<usize>>,
+    /// The number of lines of all replies. No reply contains a string with a line break.
     lines: usize,
     numbers: &'a [usize],
-    /// The place of the next number.
+    /// The index of the next number.
     next: usize,
     received: Vec<u8>,
 }
@@ -138,10 +140,10 @@ impl<'a> Batch<'a> {
         let in_one: Vec<usize> = (0..one.len())
             .filter(|at| one[*at..].starts_with(mark.as_bytes()))
             .collect();
-        let places = (0..at_once).map(|n| in_one.iter().map(|at| n * one.len() + at).collect());
+        let offsets = (0..at_once).map(|n| in_one.iter().map(|at| n * one.len() + at).collect());
         Self {
             bytes: one.repeat(at_once),
-            places: places.collect(),
+            offsets: offsets.collect(),
             lines: lines * at_once,
             numbers,
             next: 0,
@@ -150,14 +152,14 @@ impl<'a> Batch<'a> {
     }
 
     fn send(&mut self, stream: &mut TcpStream) {
-        for places in &self.places {
+        for offsets in &self.offsets {
             let digits = digits(self.numbers[self.next]);
             self.next = (self.next + STEP) % self.numbers.len();
-            for at in places {
+            for at in offsets {
                 self.bytes[*at..at + DIGITS].copy_from_slice(&digits);
             }
         }
-        stream.write_all(&self.bytes).expect("the server takes it");
+        stream.write_all(&self.bytes).expect("sent");
     }
 
     fn receive(&mut self, stream: &mut TcpStream) {
@@ -187,7 +189,7 @@ fn digits(mut number: usize) -> [u8; DIGITS] {
     digits
 }
 
-/// How commands go over the wire.
+/// Encodes commands for the wire.
 fn encoded(commands: impl Iterator<Item = String>) -> Vec<u8> {
     let encode = |command: String| {
         let words: Vec<&str> = command.split_whitespace().collect();
@@ -196,7 +198,7 @@ fn encoded(commands: impl Iterator<Item = String>) -> Vec<u8> {
     commands.flat_map(encode).collect()
 }
 
-/// How many lines a reply has on the wire.
+/// The number of lines of a reply on the wire.
 fn lines(reply: &Value) -> usize {
     match reply {
         Value::BulkString(_) => 2,

@@ -1,11 +1,11 @@
-//! What the callers of a [`crate::History`] call.
+//! The random calls of the callers of a [`crate::History`].
 
 use std::thread;
 use std::time::Duration;
 
 use redis::{Value, from_redis_value};
 
-/// The most that a call costs or gives back.
+/// The maximum cost or refund of a call.
 pub(crate) const LARGEST_COST: i128 = 10;
 
 /// A rate as count and period, and a capacity.
@@ -22,20 +22,20 @@ impl Policy {
         self.capacity * self.period_us
     }
 
-    /// What the rate gives in such a time, rounded up: at most a full bucket.
-    pub(crate) fn given_in(self, time_us: i128) -> i128 {
+    /// The tokens that the rate refills in a time, rounded up: at most a full bucket.
+    pub(crate) fn refilled_in(self, time_us: i128) -> i128 {
         let tokens = (self.count * time_us + self.period_us - 1).div_euclid(self.period_us);
         tokens.min(self.capacity)
     }
 
-    /// As a call gives it: `700/1000ms 300`.
-    pub(crate) fn words(self) -> String {
+    /// The arguments of a call: `700/1000ms 300`.
+    pub(crate) fn arguments(self) -> String {
         let (count, period_ms) = (self.count, self.period_us / 1000);
         format!("{count}/{period_ms}ms {}", self.capacity)
     }
 }
 
-/// The policies that meet on key `n`: on even keys one, on odd ones three.
+/// The policies that are used on key `n`: one on even keys, three on odd ones.
 pub(crate) fn policies(key: u64) -> &'static [Policy] {
     const fn policy(count: i128, period_us: i128, capacity: i128) -> Policy {
         Policy {
@@ -59,10 +59,10 @@ pub(crate) fn policies(key: u64) -> &'static [Policy] {
 }
 
 fn index(number: u64) -> usize {
-    usize::try_from(number).expect("few")
+    usize::try_from(number).expect("a small number")
 }
 
-/// What a call asks of its bucket.
+/// The kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Cost,
@@ -74,7 +74,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// On every sixteenth key nothing is forced or given back: there all that was admitted stays taken.
+    /// One key in sixteen gets neither FORCE nor REFUND: all that is admitted there stays used.
     fn chosen(key: u64, number: u64) -> Self {
         match number {
             _ if key % 16 == 14 => Self::Cost,
@@ -88,7 +88,7 @@ impl Kind {
     }
 }
 
-/// What a caller is about to do.
+/// One call to make.
 pub(crate) struct Plan {
     pub(crate) key: u64,
     pub(crate) kind: Kind,
@@ -97,7 +97,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The next of the calls that `random` gives: most of them plain, one in eight after a pause.
+    /// The next random call. Most calls follow the last one at once, one in eight after a pause.
     pub(crate) fn next(random: &mut u64, keys: &[u64]) -> Self {
         *random = random
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -124,7 +124,7 @@ impl Plan {
     /// Every fourth key is a leaky bucket.
     pub(crate) fn line(&self) -> String {
         let Self { key, cost, .. } = self;
-        let policy = self.policy.words();
+        let policy = self.policy.arguments();
         let algorithm = if key % 4 == 2 { "LEAKY" } else { "TOKEN" };
         match self.kind {
             Kind::Cost => format!("RL.{algorithm} {{k{key}}} {policy} COST {cost}"),
@@ -139,8 +139,8 @@ impl Plan {
     }
 }
 
-/// RL.MULTI's reply holds that of its only bucket.
-pub(crate) fn told_of(kind: Kind, reply: Value) -> Vec<i64> {
+/// The reply of the limit. RL.MULTI's reply contains it.
+pub(crate) fn limit_reply(kind: Kind, reply: Value) -> Vec<i64> {
     match (kind, reply) {
         (Kind::Peek, Value::Nil) => Vec::new(),
         (Kind::Multi, Value::Array(parts)) => from_redis_value(parts[2].clone()).expect("a reply"),

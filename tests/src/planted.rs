@@ -1,4 +1,4 @@
-//! The module with a bug, to see that a test finds it.
+//! Builds of the module with a deliberate bug, to prove that a test detects it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -7,31 +7,31 @@ use std::process::Command;
 
 use crate::{artifacts, project};
 
-/// A bug that is made by a change of the source.
+/// A bug, as a change of the source.
 #[derive(Clone, Copy, Debug)]
 pub struct Bug {
-    /// The name of its build.
+    /// The name of the build directory.
     pub name: &'static str,
     /// The source, below `module`.
     pub file: &'static str,
-    /// What is there once, and what is there instead.
+    /// A text that occurs once in the source, and its replacement.
     pub change: [&'static str; 2],
 }
 
 impl Bug {
-    /// The module with this bug alone, put into a directory. It is built from a copy of the source beside the release build,
-    /// one bug at a time, whoever else is testing.
+    /// Builds the module with this bug alone and copies it into a directory. The build uses a copy of the source and
+    /// takes a lock, so that other test runs do not build at the same time.
     ///
     /// # Panics
     ///
-    /// If the source no longer has what is to be changed, or does not build then.
+    /// If the source no longer contains the text to replace, or the build fails.
     #[must_use]
     pub fn build(&self, into: &Path) -> PathBuf {
         let release = artifacts().module.parent().expect("a directory");
         let all = release.with_file_name("planted");
         fs::create_dir_all(&all).expect("a directory");
-        let turn = File::create(all.join("turn")).expect("a file");
-        turn.lock().expect("our turn");
+        let lock = File::create(all.join("lock")).expect("a file");
+        lock.lock().expect("a lock");
         let copy = all.join(self.name);
         copy_project(&copy);
         self.plant(&copy.join("module").join(self.file));
@@ -57,7 +57,7 @@ impl Bug {
     }
 }
 
-/// The module is copied; the rest of the workspace is only to be there.
+/// Copies the module. The other packages are links, because Cargo only needs their manifests.
 fn copy_project(copy: &Path) {
     let _ = fs::remove_dir_all(copy);
     fs::create_dir_all(copy).expect("a directory");

@@ -1,4 +1,4 @@
-//! A child process that ends with the test.
+//! Child processes that end with the test, and free ports.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use socket2::{Domain, Socket, Type};
 
-/// A running process; killed, and waited for, when dropped.
+/// A running process. Dropping it kills it and waits for its end.
 #[derive(Debug)]
 pub struct Process(Child);
 
@@ -27,7 +27,7 @@ impl Process {
         )
     }
 
-    /// Its number.
+    /// The process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.0.id()
@@ -39,12 +39,12 @@ impl Process {
             .expect("the process is ours and not yet waited for");
     }
 
-    /// How it ended, or `None` while it runs.
+    /// The exit status; `None` while the process runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().expect("the process is ours")
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends.
     pub fn wait(&mut self) -> ExitStatus {
         crate::eventually("the process to end", || self.ended())
     }
@@ -69,13 +69,14 @@ pub fn listens(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// A TCP port of the loopback address that no other test is given while this lives, nor any soon after.
+/// A TCP port of the loopback address that no other test gets while this value lives, nor soon after.
 ///
-/// It lies below those that Linux gives to outgoing connections: one of them could take it while its server restarts.
+/// It is below the range that Linux uses for outgoing connections: one of them could take the port while its server
+/// restarts.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
-    /// The UDP port of the same number, held so that tests in other processes choose another.
+    /// The UDP port of the same number, bound so that tests in other processes choose another one.
     _held: UdpSocket,
 }
 
@@ -83,27 +84,27 @@ impl Port {
     const LOWEST: u32 = 10_000;
     const COUNT: u32 = 22_000;
 
-    /// A node of a cluster has its bus on a port that is higher than its own by this, if not told another one.
+    /// The default distance from a cluster node's port to the port of its bus.
     const TO_BUS: u16 = 10_000;
 
-    /// One that nothing listens on.
+    /// A port that nothing listens on.
     #[must_use]
     pub fn free() -> Self {
-        Self::found(Self::hold)
+        Self::first_free(Self::hold)
     }
 
-    /// The ports of a cluster's node: its own and that of its bus.
+    /// The ports of a cluster node: its own and that of its bus.
     #[must_use]
     pub fn of_node() -> [Self; 2] {
         let below = |number: &u16| u32::from(number + Self::TO_BUS) < Self::LOWEST + Self::COUNT;
-        Self::found(|number| {
+        Self::first_free(|number| {
             let bus = Some(number).filter(below)? + Self::TO_BUS;
             Some([Self::hold(number)?, Self::hold(bus)?])
         })
     }
 
-    fn found<T>(hold: impl Fn(u16) -> Option<T>) -> T {
-        // Counted on, since what had a port until now may still look for its peer there.
+    fn first_free<T>(hold: impl Fn(u16) -> Option<T>) -> T {
+        // Never reused, because a peer of the server that had a port may still connect to it.
         static TRIED: AtomicU32 = AtomicU32::new(0);
         let first = std::process::id().wrapping_mul(499);
         let next = || first.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed));
@@ -117,21 +118,21 @@ impl Port {
     fn hold(number: u16) -> Option<Self> {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, number));
         let _held = UdpSocket::bind(addr).ok()?;
-        // Not a listener: a process that is started meanwhile has a copy until it becomes another program.
+        // Binds without listening: a process that is forked meanwhile holds a copy of this socket until it calls exec.
         let free = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
         free.set_reuse_address(true).ok()?;
         free.bind(&addr.into()).ok()?;
         Some(Self { number, _held })
     }
 
-    /// Its number.
+    /// The port number.
     #[must_use]
     pub fn number(&self) -> u16 {
         self.number
     }
 }
 
-/// Lets this process, and those that it starts, open so many files.
+/// Allows this process, and those that it starts, to open `count` files.
 ///
 /// # Panics
 ///
@@ -139,5 +140,5 @@ impl Port {
 pub fn allow_files(count: u64) {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     assert!(hard >= count, "only {hard} files may be open");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("as many as may be");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("a limit up to the hard one");
 }

@@ -1,39 +1,40 @@
-//! P1 to P4, checked on the calls of one key by the promises alone: no bucket is computed here.
+//! Checks P1 to P4 on the calls of one key. The checks follow from the promises alone; no bucket is simulated here.
 
 use crate::history::Event;
 use crate::plan::{Kind, LARGEST_COST, Policy, policies};
 
-/// Tokens that a call took (or, below 0, gave back), and when by some clock.
+/// Tokens that a call took (or, below 0, refunded), and when by some clock.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) tokens: i128,
     pub(crate) at_us: i128,
 }
 
-/// The most that was taken since any of the entries, less what the rate gave since then, in units of `policy`: what is used
-/// (the backlog of a queue: D. V. Lindley, The theory of queues with a single server, 1952).
+/// The units in use: the maximum over all entries of the tokens taken since then, less what the rate has refilled since
+/// then, in units of `policy` (the backlog of a queue: D. V. Lindley, The theory of queues with a single server, 1952).
 pub(crate) fn used(entries: &[Entry], now_us: i128, policy: Policy) -> i128 {
-    let (mut sum, mut most) = (0, 0);
+    let (mut sum, mut max) = (0, 0);
     for entry in entries.iter().rev() {
         sum += entry.tokens;
-        most = most.max(sum * policy.period_us - policy.count * (now_us - entry.at_us));
+        max = max.max(sum * policy.period_us - policy.count * (now_us - entry.at_us));
     }
-    most
+    max
 }
 
-/// What was taken of one key so far.
+/// The calls of one key so far.
 #[derive(Default)]
 struct Taken {
-    /// Since the bucket was last seen as new, by its own clock: that never goes back, but is set back, and all with it, when
-    /// the server's is too far behind.
+    /// What was taken since the bucket was last reset, by the bucket's own clock. That clock never goes back, except
+    /// when the server's clock is too far behind; then all entries move back with it.
     entries: Vec<Entry>,
-    /// What was admitted ever, FORCE aside, by the distance that the clock has moved forward in all.
+    /// All that was admitted, without FORCE, by the total distance that the clock has moved forward.
     admitted: Vec<Entry>,
     now_us: i128,
     forward_us: i128,
-    /// The bucket's latest instant.
+    /// The instant that the bucket stores.
     kept_us: Option<i128>,
-    /// Whether an answer was lost since the bucket was last seen as new: it may have taken tokens that nobody counted.
+    /// Whether a reply was lost since the bucket was last reset. That call may have taken tokens that are not in
+    /// `entries`.
     incomplete: bool,
 }
 
@@ -59,7 +60,8 @@ impl Taken {
             self.entries.clear();
             self.incomplete = false;
         }
-        // Of a bucket that is as new and still there a refund gives back nothing, and a clock that goes back may yet show it used.
+        // A refund to a bucket that has refilled but has not expired changes nothing, and a clock that steps back may
+        // still show that bucket as used.
         let is_idle = tokens < 0 && before.is_some_and(|before| before.bytes == event.bytes);
         if let (Some(at_us), true) = (event.updated_us(), tokens != 0 && !is_idle) {
             self.entries.push(Entry { tokens, at_us });
@@ -70,8 +72,8 @@ impl Taken {
         }
     }
 
-    /// So many calls got no answer: each may have taken tokens, or given back as many as the largest refund.
-    fn lose_sight_of(&mut self, calls: i64) {
+    /// Counts calls without a reply: each may have taken tokens, or refunded as many as the largest refund.
+    fn add_unanswered(&mut self, calls: i64) {
         self.incomplete = true;
         let tokens = -LARGEST_COST * i128::from(calls);
         for changes in [&mut self.entries, &mut self.admitted] {
@@ -81,26 +83,26 @@ impl Taken {
         }
     }
 
-    /// P1: whether more was admitted in some span that ends now than capacity and rate allow.
+    /// P1: whether more was admitted in some time span that ends now than capacity and rate allow.
     fn exceeds(&self, policy: Policy) -> bool {
         used(&self.admitted, self.forward_us, policy) > policy.full()
     }
 
-    /// Whether there is no room for `cost` at an instant of the bucket's clock.
+    /// Whether `cost` does not fit at an instant of the bucket's clock.
     fn is_full(&self, cost: i128, at_us: i128, policy: Policy) -> bool {
         let latest_us = self.entries.last().map_or(at_us, |entry| entry.at_us);
         used(&self.entries, at_us.max(latest_us), policy) + cost * policy.period_us > policy.full()
     }
 }
 
-/// How many calls between two neighbours of a line got no answer; before the first, if there is none before.
+/// How many calls between two consecutive ones of a line got no reply; without `before`, how many before the first.
 fn unanswered_between(before: Option<&Event>, event: &Event) -> i64 {
     let known = |id: &u64| before.is_some_and(|before| before.id == *id);
     let calls = event.past.iter().position(known);
-    i64::try_from(calls.unwrap_or(event.past.len())).expect("few")
+    i64::try_from(calls.unwrap_or(event.past.len())).expect("a small number")
 }
 
-/// How many calls of a line got no answer.
+/// How many calls of a line got no reply.
 pub(crate) fn unanswered(line: &[&Event]) -> i64 {
     let first = line
         .iter()
@@ -112,11 +114,12 @@ pub(crate) fn unanswered(line: &[&Event]) -> i64 {
     first.chain(others).sum()
 }
 
-/// Checks the calls of one line of a key, in order. `by_migrate` says whether MIGRATE may have taken it to another server.
+/// Checks the calls of one line of a key in order. `by_migrate` says whether MIGRATE may have moved it to another
+/// server.
 ///
 /// # Panics
 ///
-/// At the first that breaks a promise.
+/// At the first call that breaks a promise.
 pub(crate) fn check(key: u64, line: &[&Event], by_migrate: bool) {
     let mut taken = Taken::default();
     let mut before: Option<&Event> = None;
@@ -125,7 +128,7 @@ pub(crate) fn check(key: u64, line: &[&Event], by_migrate: bool) {
         let next = unanswered == 0;
         let kept_us = taken.kept_us;
         if !next {
-            taken.lose_sight_of(unanswered);
+            taken.add_unanswered(unanswered);
         }
         taken.move_clock(event);
         taken.take(event, before);
@@ -143,7 +146,7 @@ pub(crate) fn check(key: u64, line: &[&Event], by_migrate: bool) {
     }
 }
 
-/// What a call that changed its bucket breaks.
+/// The promise that a call that changed its bucket breaks, if any.
 fn took_some(
     taken: &Taken,
     event: &Event,
@@ -161,13 +164,13 @@ fn took_some(
         return None;
     };
     if event.admitted() > 0 && used(&taken.entries, at_us, *policy) > policy.full() {
-        return Some("P1, with what was forced");
+        return Some("P1, with FORCE");
     }
     let short = event.kind == Kind::Partial && event.admitted() < event.cost;
-    (short && !taken.incomplete && !taken.is_full(1, at_us, *policy)).then_some("P2, in part")
+    (short && !taken.incomplete && !taken.is_full(1, at_us, *policy)).then_some("P2, PARTIAL")
 }
 
-/// What a call that took nothing breaks.
+/// The promise that a call that took nothing breaks, if any.
 fn took_nothing(
     taken: &Taken,
     event: &Event,
@@ -181,32 +184,32 @@ fn took_nothing(
         return Some("P3");
     }
     let peeked = event.kind == Kind::Peek;
-    match *event.told.first()? {
+    match *event.reply.first()? {
         0 if taken.incomplete || (peeked && clock_went_back) => None,
         0 => denied(taken, event, *policy),
         _ => taken
             .is_full(event.cost, event.after_us, *policy)
-            .then_some("P1, peeked"),
+            .then_some("P1, RL.PEEK"),
     }
 }
 
-/// Whether a bucket is as it was after the call before. MIGRATE takes the time to live along and not the deadline, which is
-/// later by as long as that takes.
+/// Whether a bucket is unchanged since the call before. MIGRATE moves the time to live instead of the deadline, so the
+/// deadline may be later by the time that this takes.
 fn is_same(before: &Event, event: &Event, by_migrate: bool) -> bool {
-    let most_ms = if by_migrate && event.server != before.server {
+    let max_ms = if by_migrate && event.server != before.server {
         (event.after_us - before.before_us) / 1000 + 1
     } else {
         0
     };
     let in_time = |(before_ms, event_ms)| {
-        (0..=most_ms).contains(&(i128::from(event_ms) - i128::from(before_ms)))
+        (0..=max_ms).contains(&(i128::from(event_ms) - i128::from(before_ms)))
     };
     let deadlines_ms = before.deadline_ms.zip(event.deadline_ms);
     before.bytes == event.bytes && deadlines_ms.is_none_or(in_time)
 }
 
-/// A denial is right if it would have been one at the earlier reading of the clock, and its wait if a millisecond less is
-/// too little from the earlier reading on and the wait enough from the later one on.
+/// Checks a denial. It is correct if it would also be one at the earlier reading of the clock. Its wait is correct if
+/// one millisecond less is too short from the earlier reading, and the wait is long enough from the later one.
 fn denied(taken: &Taken, event: &Event, policy: Policy) -> Option<&'static str> {
     let cost = if event.kind == Kind::Partial {
         1
@@ -217,14 +220,16 @@ fn denied(taken: &Taken, event: &Event, policy: Policy) -> Option<&'static str> 
     if !is_full(event.before_us) {
         return Some("P2");
     }
-    match i128::from(event.told[3]) {
-        -1 => (cost <= policy.capacity).then_some("P4, told never"),
-        wait_ms if !is_full(event.before_us + (wait_ms - 1) * 1000) => Some("P4, told too long"),
-        wait_ms => is_full(event.after_us + wait_ms * 1000).then_some("P4, told too short"),
+    match i128::from(event.reply[3]) {
+        -1 => (cost <= policy.capacity).then_some("P4, the reply says never"),
+        wait_ms if !is_full(event.before_us + (wait_ms - 1) * 1000) => {
+            Some("P4, the wait is too long")
+        }
+        wait_ms => is_full(event.after_us + wait_ms * 1000).then_some("P4, the wait is too short"),
     }
 }
 
-/// The fastest of the rates with the largest of the capacities.
+/// The highest rate combined with the largest capacity.
 fn largest(policies: &[Policy]) -> Policy {
     let mut largest = policies[0];
     for policy in policies {
@@ -240,9 +245,9 @@ fn largest(policies: &[Policy]) -> Policy {
 mod tests {
     use super::{Event, Kind, check, policies};
 
-    /// A call at `at_us` of a bucket of 7 tokens, of which one comes back in 3 ms: what it was told, and what it left.
-    fn call(kind: Kind, cost: i128, at_us: i128, told: [i64; 2], left: [u64; 2]) -> Event {
-        let [used, updated_us] = left;
+    /// A call at `at_us` on a bucket of 7 tokens that refills one in 3 ms, with its reply and the bucket after it.
+    fn call(kind: Kind, cost: i128, at_us: i128, reply: [i64; 2], after: [u64; 2]) -> Event {
+        let [used, updated_us] = after;
         let policy = policies(2)[0];
         let numbers = [
             u128::from(used).to_le_bytes().to_vec(),
@@ -260,14 +265,14 @@ mod tests {
             cost,
             before_us: at_us,
             after_us: at_us,
-            told: vec![told[0], 7, 0, told[1], 0],
+            reply: vec![reply[0], 7, 0, reply[1], 0],
             bytes: Some(bytes),
             deadline_ms: None,
         }
     }
 
     #[test]
-    fn a_refund_of_nothing_leaves_what_a_clock_that_goes_back_shows_again() {
+    fn a_refund_that_changes_nothing_is_not_counted() {
         let line = [
             call(Kind::Cost, 7, 1_000_000, [1, 0], [21_000, 1_000_000]),
             call(Kind::Refund, 5, 1_021_500, [1, 0], [21_000, 1_000_000]),

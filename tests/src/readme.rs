@@ -1,10 +1,11 @@
-//! The README files: commands after `$ ` with what they print, blocks of other languages, headings and links.
+//! Readers of the README files: commands after `$ ` with their output, code blocks of other languages, headings and
+//! links.
 
 use std::path::Path;
 
 use crate::project;
 
-/// Every README of the project, as a path in it.
+/// Every README of the project, as a path from the root.
 pub const DOCUMENTS: [&str; 4] = [
     "README.md",
     "module/README.md",
@@ -16,7 +17,7 @@ pub const DOCUMENTS: [&str; 4] = [
 ///
 /// # Panics
 ///
-/// If it is not there.
+/// If the file does not exist.
 #[must_use]
 pub fn document(path: &str) -> String {
     std::fs::read_to_string(project().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -27,7 +28,7 @@ pub fn document(path: &str) -> String {
 pub struct Example {
     /// The command, without its `$ `.
     pub command: String,
-    /// The lines under it; `...` stands for any run of characters.
+    /// The lines below it; `...` stands for any run of characters.
     pub output: Vec<String>,
 }
 
@@ -102,7 +103,7 @@ pub fn links(document: &str) -> Vec<String> {
         .collect()
 }
 
-/// Why `link`, in the document at `path`, leads nowhere; `None` if it leads somewhere. Addresses of other sites are not visited.
+/// Why `link`, in the document at `path`, is broken; `None` if it is not. Links to other sites are not checked.
 #[must_use]
 pub fn broken(path: &str, link: &str) -> Option<String> {
     if link.contains("://") {
@@ -117,8 +118,8 @@ pub fn broken(path: &str, link: &str) -> Option<String> {
     if !target.exists() {
         return Some(format!("{path}: no file {link}"));
     }
-    let is_found = fragment.is_empty() || has_anchor(&target, fragment);
-    (!is_found).then(|| format!("{path}: no heading {link}"))
+    let exists = fragment.is_empty() || has_anchor(&target, fragment);
+    (!exists).then(|| format!("{path}: no heading {link}"))
 }
 
 fn has_anchor(file: &Path, fragment: &str) -> bool {
@@ -129,7 +130,7 @@ fn has_anchor(file: &Path, fragment: &str) -> bool {
 }
 
 impl Example {
-    /// Whether `printed` is what the document shows.
+    /// Whether `printed` is the output that the document shows.
     #[must_use]
     pub fn is_shown_by(&self, printed: &str) -> bool {
         let printed: Vec<&str> = printed.lines().collect();

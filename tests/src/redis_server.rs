@@ -18,14 +18,14 @@ pub struct Setup {
     pub module: Option<PathBuf>,
     /// More arguments.
     pub args: Vec<String>,
-    /// What its environment has beside ours.
+    /// Variables added to the environment.
     pub environment: Vec<(String, String)>,
-    /// The program and its arguments that run the server for us, such as valgrind; empty for none.
+    /// A program, with its arguments, that runs the server, such as valgrind; empty for none.
     pub runner: Vec<String>,
 }
 
 impl Setup {
-    /// With the module, and more arguments.
+    /// A setup with the module, and more arguments.
     #[must_use]
     pub fn with_module(args: &[&str]) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl Setup {
         }
     }
 
-    /// Without the module.
+    /// A setup without the module.
     #[must_use]
     pub fn without_module(args: &[&str]) -> Self {
         Self {
@@ -53,18 +53,18 @@ impl Setup {
     }
 }
 
-/// A redis-server of its own directory, on a unix socket and, where asked for, a TCP port.
+/// A redis-server with its own directory, on a unix socket and optionally a TCP port.
 #[derive(Debug)]
 pub struct RedisServer {
     process: Mutex<Option<Process>>,
     setup: Setup,
-    /// Its own first; that of the cluster's bus is only held.
+    /// Its TCP port first. The port of the cluster bus is only reserved.
     ports: Vec<Port>,
     dir: TempDir,
 }
 
 impl RedisServer {
-    /// With the module, without persistence, on its socket only.
+    /// Starts a server with the module, without persistence, on its socket only.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&[])
@@ -76,32 +76,32 @@ impl RedisServer {
         Self::start_as(Setup::with_module(args))
     }
 
-    /// On its socket only, as the setup says.
+    /// Starts a server on its socket only, with this setup.
     #[must_use]
     pub fn start_as(setup: Setup) -> Self {
         Self::new(Vec::new(), setup)
     }
 
-    /// As [`RedisServer::start_with`], reachable over TCP as well.
+    /// As [`RedisServer::start_with`], on a TCP port as well.
     #[must_use]
     pub fn start_on_tcp(args: &[&str]) -> Self {
         Self::start_on_tcp_as(Setup::with_module(args))
     }
 
-    /// As [`RedisServer::start_as`], reachable over TCP as well.
+    /// As [`RedisServer::start_as`], on a TCP port as well.
     #[must_use]
     pub fn start_on_tcp_as(setup: Setup) -> Self {
         Self::new(vec![Port::free()], setup)
     }
 
-    /// A node of a cluster, with no slots yet, with more arguments.
+    /// Starts a cluster node without slots, with more arguments.
     #[must_use]
     pub fn start_cluster_node(args: &[&str]) -> Self {
         let args = [&["--cluster-enabled", "yes"], args].concat();
         Self::new(Port::of_node().into(), Setup::with_module(&args))
     }
 
-    /// A server that does not have the module, reachable over TCP as well.
+    /// Starts a server without the module, on a TCP port as well.
     #[must_use]
     pub fn start_without_module(args: &[&str]) -> Self {
         Self::start_on_tcp_as(Setup::without_module(args))
@@ -127,7 +127,7 @@ impl RedisServer {
             .arg(self.dir.path())
             .arg("--unixsocket")
             .arg(self.socket());
-        // What is not asked for is allowed before.
+        // Before 7.0 these commands are always enabled.
         if version() >= [7, 0] {
             command
                 .args(["--enable-debug-command", "yes"])
@@ -150,7 +150,8 @@ impl RedisServer {
         eventually("redis-server to answer", || {
             if process.ended().is_some() {
                 let log = self.log();
-                // An outgoing connection may have our port for a while, where the system gives it any.
+                // An outgoing connection may use this port for a while, if the system is configured to assign such
+                // ports.
                 assert!(
                     log.contains("Address already in use"),
                     "redis-server ended:\n{log}"
@@ -190,22 +191,22 @@ impl RedisServer {
         format!("unix:{}", self.socket().display())
     }
 
-    /// All that it has logged since it was last started.
+    /// The log since the last start.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    /// A new connection, `None` while it takes none.
+    /// A new connection; `None` while the server does not accept one.
     #[must_use]
     pub fn try_connect(&self) -> Option<Redis> {
         Redis::to(&self.url())
     }
 
-    /// A new connection. Waits while the server is loading.
+    /// A new connection. Waits while the server is loading its data.
     #[must_use]
     pub fn connect(&self) -> Redis {
-        eventually("redis-server to take a connection", || self.try_connect())
+        eventually("redis-server to accept a connection", || self.try_connect())
     }
 
     /// Sends a signal.
@@ -214,36 +215,37 @@ impl RedisServer {
         process.as_ref().expect("it is running").signal(signal);
     }
 
-    /// Kills it without a word.
+    /// Kills the server with SIGKILL.
     pub fn kill(&self) {
         *self.process() = None;
     }
 
-    /// Ends it, by a kill if it is still running, and starts it anew in the same place with other arguments.
+    /// Kills the server if it is still running, and restarts it in the same directory with other arguments. The module
+    /// is loaded only if they load it.
     pub fn restart_with(&mut self, args: &[&str]) {
         self.kill();
         self.setup = Setup::without_module(args);
         self.launch();
     }
 
-    /// Starts it anew as it was.
+    /// Restarts the server with the same setup.
     pub fn restart(&self) {
         self.kill();
         self.launch();
     }
 
-    /// Makes it the replica of a server that is reachable over TCP, and waits until it is in sync.
+    /// Makes this server the replica of one with a TCP port, and waits until it is in sync.
     pub fn follow(&self, primary: &Self) {
         let replicate = format!("REPLICAOF 127.0.0.1 {}", primary.port());
         self.connect().value(&replicate);
         let mut redis = primary.connect();
         eventually("the replica to be in sync", || {
-            let told = redis.info("replication", "slave0")?;
-            told.contains("state=online").then_some(())
+            let replica = redis.info("replication", "slave0")?;
+            replica.contains("state=online").then_some(())
         });
     }
 
-    /// Whether it has not crashed.
+    /// Whether the process is running.
     pub fn is_alive(&self) -> bool {
         self.process()
             .as_mut()
@@ -251,7 +253,7 @@ impl RedisServer {
     }
 }
 
-/// No test may leave a panic behind that the module caught.
+/// Fails the test if the module caught a panic.
 impl Drop for RedisServer {
     fn drop(&mut self) {
         if std::thread::panicking() || !self.is_alive() {

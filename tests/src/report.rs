@@ -1,12 +1,12 @@
-//! What benches tell: tables of figures, printed and kept.
+//! Reports of the benches: tables of figures, printed and saved.
 
 use crate::artifacts;
 
-/// Prints a text and keeps it under this name in `target/bench`.
+/// Prints a text and saves it under this name in `target/bench`. An SVG is only saved.
 ///
 /// # Panics
 ///
-/// If it cannot be written there.
+/// If the file cannot be written.
 pub fn report(name: &str, text: &str) {
     let release = artifacts().module.parent().expect("a directory");
     let dir = release.with_file_name("bench");
@@ -17,7 +17,7 @@ pub fn report(name: &str, text: &str) {
     }
 }
 
-/// A table in Markdown, its columns as wide as what is in them; all but the first are aligned to the right.
+/// A Markdown table with aligned columns. The first column is left-aligned, the others right-aligned.
 #[must_use]
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(ToString::to_string).collect();

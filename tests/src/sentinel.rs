@@ -1,4 +1,4 @@
-//! Three servers under the eyes of three Sentinels.
+//! Three servers monitored by three Sentinels.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,14 +10,14 @@ use std::time::Duration;
 use redis::Value;
 use tempfile::TempDir;
 
-use crate::failover::{cut, follows, insist, is_primary};
+use crate::failover::{cut, follows, is_primary, retry_until};
 use crate::version::program;
 use crate::{Port, Process, Redis, RedisServer, eventually};
 
-/// How long a Sentinel tries.
+/// How long a Sentinel tries a failover.
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A Sentinel in its own directory, where it rewrites its configuration.
+/// A Sentinel with its own directory, in which it rewrites its configuration.
 #[derive(Debug)]
 struct Sentinel {
     _process: Process,
@@ -25,7 +25,7 @@ struct Sentinel {
     dir: TempDir,
 }
 
-/// A test that fails tells what its Sentinels did.
+/// Prints the log of the Sentinel if the test fails.
 impl Drop for Sentinel {
     fn drop(&mut self) {
         if thread::panicking() {
@@ -49,7 +49,7 @@ impl Sentinel {
             primary.port(),
             FAILOVER_TIMEOUT.as_millis()
         );
-        fs::write(&config, lines).expect("a place for it");
+        fs::write(&config, lines).expect("written");
         let log = fs::File::create(dir.path().join("log")).expect("a log file");
         let mut command = Command::new(program());
         command.arg(config).arg("--sentinel");
@@ -66,22 +66,22 @@ impl Sentinel {
         eventually("a Sentinel to answer", || Redis::to(&url))
     }
 
-    /// The port of the primary, as it knows.
+    /// The port of the primary that this Sentinel reports.
     fn primary(&self) -> u16 {
         let address: Vec<String> = self.connect().line("SENTINEL GET-MASTER-ADDR-BY-NAME rl");
         address[1].parse().expect("a port")
     }
 
-    /// Whether it sees a primary that is well, and knows all the others.
+    /// Whether it sees a healthy primary, both replicas and both other Sentinels.
     fn knows_all(&self) -> bool {
-        let told: HashMap<String, String> = self.connect().line("SENTINEL MASTER rl");
-        let is = |field: &str, value: &str| told.get(field).is_some_and(|told| told == value);
+        let fields: HashMap<String, String> = self.connect().line("SENTINEL MASTER rl");
+        let is = |field: &str, value: &str| fields.get(field).is_some_and(|known| known == value);
         is("flags", "master") && is("num-slaves", "2") && is("num-other-sentinels", "2")
     }
 }
 
-/// A directory that no disk holds up, where there is one: a Sentinel that waits for a disk for two seconds, as it writes its
-/// configuration, does nothing for the next thirty (TILT).
+/// A directory in memory, if possible: a Sentinel whose disk blocks it for two seconds while it writes its
+/// configuration does nothing for the next thirty (TILT).
 fn in_memory() -> io::Result<TempDir> {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
@@ -94,7 +94,7 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// With both replicas in sync, and known to the Sentinels.
+    /// Starts all, with both replicas in sync and known to the Sentinels.
     #[must_use]
     pub fn start() -> Self {
         let servers =
@@ -115,7 +115,7 @@ impl Sentinels {
         [0, 1, 2].map(|n: usize| self.sentinels[n].port.number())
     }
 
-    /// From now on the Sentinel at `port` talks only to this user.
+    /// Makes the Sentinel at `port` accept only this user.
     ///
     /// # Panics
     ///
@@ -145,7 +145,7 @@ impl Sentinels {
         self.servers.iter().filter(is_other).collect()
     }
 
-    /// The one that all Sentinels agree on, if it takes itself for a primary.
+    /// The primary that all Sentinels agree on, if it reports that role itself.
     fn primary(&self) -> Option<&RedisServer> {
         let port = self.sentinels[0].primary();
         let agree = self.sentinels.iter().all(|other| other.primary() == port);
@@ -153,7 +153,7 @@ impl Sentinels {
         (agree && is_primary(server)).then_some(server)
     }
 
-    /// A connection to the primary, as a client finds it; `None` while there is none.
+    /// A connection to the primary, located as a client does; `None` while there is none.
     #[must_use]
     pub fn connect(&self) -> Option<Redis> {
         let port = self.sentinels[0].primary();
@@ -163,26 +163,26 @@ impl Sentinels {
         is_primary.then_some(redis)
     }
 
-    /// Lets a Sentinel put a replica in the place of the primary.
+    /// Makes a Sentinel fail over to a replica.
     pub fn fail_over(&self) {
         let (primary, _) = self.at_rest();
         let mut redis = self.sentinels[0].connect();
-        let ask = || {
+        let attempt = || {
             self.sentinels[0].primary() == primary.port()
                 && redis.try_line::<Value>("SENTINEL FAILOVER rl").is_ok()
         };
-        insist("another primary", 2 * FAILOVER_TIMEOUT, ask, || {
+        retry_until("another primary", 2 * FAILOVER_TIMEOUT, attempt, || {
             self.has_another(primary)
         });
     }
 
-    /// From now on the primary tells its replicas nothing.
+    /// Stops replication from the primary.
     pub fn cut(&self) {
         let (primary, replicas) = self.at_rest();
         cut(primary, &replicas);
     }
 
-    /// Kills the primary, waits until a replica has taken over, and starts it anew.
+    /// Kills the primary, waits until a replica has taken over, and restarts it.
     pub fn kill(&self) {
         let primary = eventually("a primary", || self.primary());
         primary.kill();

@@ -1,6 +1,6 @@
-//! The 44 bytes read from outside, by the documented layout and not by the code under test.
+//! Reads the 44 bytes of a bucket by the documented layout, without the code under test.
 
-/// What a key holds of a bucket.
+/// The state of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// `T` or `L`.
@@ -18,8 +18,8 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Whether the layout allows these bytes: known letter and version, a rate in lowest terms, a capacity, and at most
-    /// 2^48 - 1 tokens used.
+    /// Whether these bytes are valid: known letter and version, a rate in lowest terms, a capacity, and fewer than 2^48
+    /// tokens used.
     #[must_use]
     pub fn is_valid(bytes: &[u8]) -> bool {
         if bytes.len() != 44 || !matches!(bytes[0], b'T' | b'L') || bytes[1] != b'1' {
@@ -30,35 +30,35 @@ impl Stored {
         while b != 0 {
             (a, b) = (b, a % b);
         }
-        let most = u128::from(stored.period_us) * ((1 << 48) - 1);
+        let max = u128::from(stored.period_us) * ((1 << 48) - 1);
         a == 1
             && stored.count > 0
             && stored.period_us > 0
             && stored.capacity > 0
-            && stored.used <= most
+            && stored.used <= max
     }
 
-    /// When the bucket is as new.
+    /// When the bucket is full (token) or empty (leaky) again.
     #[must_use]
-    pub fn as_new_us(&self) -> u128 {
+    pub fn resets_at_us(&self) -> u128 {
         u128::from(self.updated_us) + self.used.div_ceil(self.count.into())
     }
 
-    /// P10: whether the deadline is no sooner than the bucket is as new, and no later than an eighth of the time it takes
-    /// to empty from full, and a millisecond, after.
+    /// P10: whether the deadline is no earlier than the reset of the bucket, and later by at most an eighth of the time
+    /// that a full bucket takes to empty, and a millisecond.
     #[must_use]
     pub fn may_live_until(&self, deadline_ms: i64) -> bool {
         let full_us =
             u128::from(self.capacity) * u128::from(self.period_us) / u128::from(self.count);
         let deadline_us = u128::try_from(deadline_ms).unwrap_or(0) * 1000;
-        (self.as_new_us()..=self.as_new_us() + full_us / 8 + 1000).contains(&deadline_us)
+        (self.resets_at_us()..=self.resets_at_us() + full_us / 8 + 1000).contains(&deadline_us)
     }
 
-    /// Reads the layout.
+    /// Reads the bytes.
     ///
     /// # Panics
     ///
-    /// If the length or the version is another.
+    /// If the length or the version is wrong.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Self {
         assert_eq!(bytes.len(), 44);

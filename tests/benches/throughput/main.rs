@@ -1,7 +1,8 @@
-//! Calls a second, everything side by side: `make bench`.
+//! Measures calls per second of all kinds of calls: `make bench`.
 //!
-//! Each figure is the median of rounds in which all calls take turns, so that what else the machine does hits all alike. The
-//! server has one core and what loads it another. Arguments are names of calls: only they are measured then.
+//! Each figure is the median of several rounds. In each round all calls are measured in turn, so that other load of the
+//! machine affects all alike. The server runs on one core and the client on another. Arguments are names of calls: only
+//! they are measured then.
 
 mod plot;
 mod scaling;
@@ -25,21 +26,21 @@ const HEAD: [&str; 4] = [
     "1,000,000 keys",
 ];
 
-/// How many times as many calls a second RL.TOKEN is to make.
+/// The goals for the ratio of calls per second of RL.TOKEN to those of another call.
 const GOALS: [(&str, f64); 2] = [("lua-bucket", 8.0), ("other", 2.4)];
 
-/// What is counted only: instructions tell it better.
+/// Calls that are not measured here, because their instruction counts are more exact.
 const LEFT_OUT: [&str; 2] = ["ping", "token-moves"];
 
 const SERVER_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
 
-/// What each round gave.
+/// The results of all rounds.
 #[derive(Clone, Debug, Default)]
 struct Rounds(Vec<Run>);
 
 impl Rounds {
-    /// The least, the median and the most of calls a second.
+    /// The minimum, the median and the maximum of calls per second.
     fn spread(&self) -> [f64; 3] {
         let mut calls: Vec<f64> = self.0.iter().map(|run| run.calls_per_second).collect();
         calls.sort_by(f64::total_cmp);
@@ -50,22 +51,22 @@ impl Rounds {
         self.spread()[1]
     }
 
-    /// The mean of the server's processor time in a second.
+    /// The mean of the server's processor time per second.
     fn busy(&self) -> f64 {
         self.0.iter().map(|run| run.busy).sum::<f64>() / self.0.len() as f64
     }
 
-    /// In thousands: the median, and from where to where the rounds went.
+    /// In thousands: the median, and the range of the rounds.
     fn shown(&self) -> String {
-        let [least, median, most] = self.spread().map(|calls| calls / 1000.0);
-        format!("{median:.0} ({least:.0} to {most:.0})")
+        let [min, median, max] = self.spread().map(|calls| calls / 1000.0);
+        format!("{median:.0} ({min:.0} to {max:.0})")
     }
 }
 
-/// By call, keys it is spread over, and calls at once.
+/// The results by call, number of keys, and calls in flight.
 type Figures = BTreeMap<(&'static str, usize, usize), Rounds>;
 
-/// A server on its core, with the module and the other one if it is given.
+/// Starts a server on its core, with the module, and the other module if `OTHER` is set.
 fn start(args: &[&str]) -> RedisServer {
     let mut setup = Setup::with_module(args);
     if let Some((module, _)) = other() {
@@ -77,7 +78,7 @@ fn start(args: &[&str]) -> RedisServer {
     RedisServer::start_on_tcp_as(setup)
 }
 
-/// From now on this thread, and those it starts, run on these cores.
+/// Pins this thread, and those that it starts, to these cores.
 fn pin(cores: &[usize]) {
     let mut set = CpuSet::new();
     for core in cores {
@@ -100,7 +101,7 @@ fn measure(calls: &[Call]) -> Figures {
             let numbers: Vec<usize> = (0..keys).collect();
             for call in &calls {
                 redis.value("FLUSHALL");
-                load.run_through(&call.first(), &numbers);
+                load.run_through(&call.preparation(), &numbers);
                 for at_once in AT_ONCE {
                     let figure = load.run_for(TIME, call, &numbers, at_once);
                     let rounds = figures.entry((call.name, keys, at_once)).or_default();
@@ -113,7 +114,7 @@ fn measure(calls: &[Call]) -> Figures {
     figures
 }
 
-/// A table for each number of calls at once, and how much of its core the server had.
+/// A table for each number of calls in flight, with the utilisation of the server's core.
 fn tables(calls: &[Call], figures: &Figures) -> String {
     let of_pipeline = |at_once: usize| {
         let rounds = |call: &Call| KEYS.map(|keys| &figures[&(call.name, keys, at_once)]);
@@ -124,7 +125,7 @@ fn tables(calls: &[Call], figures: &Figures) -> String {
         let rows: Vec<_> = calls.iter().map(row).collect();
         let busy = calls.iter().flat_map(|call| rounds(call).map(Rounds::busy));
         format!(
-            "{at_once} at once; the server's core is {:.0} % busy at the least:\n\n{}\n",
+            "{at_once} at once; the server's core is {:.0} % busy at the min:\n\n{}\n",
             100.0 * busy.fold(1.0, f64::min),
             table(&HEAD, &rows)
         )
@@ -132,7 +133,8 @@ fn tables(calls: &[Call], figures: &Figures) -> String {
     AT_ONCE.map(of_pipeline).concat()
 }
 
-/// How many times as many calls a second RL.TOKEN makes as others, on one key, 64 at once, and how many it should.
+/// The ratios of RL.TOKEN's calls per second to those of other calls, on one key with 64 calls in flight, and the
+/// goals.
 fn goals(figures: &Figures) -> String {
     let median = |name| Some(figures.get(&(name, 1, 64))?.median());
     let row = |(name, goal): (&'static str, f64)| {

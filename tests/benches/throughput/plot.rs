@@ -1,4 +1,4 @@
-//! The plot: a row for each call, a panel for each number of calls at once.
+//! Draws the plot: a row for each call, a panel for each number of calls in flight.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::{AT_ONCE, Figures};
 
 const LABELS: f64 = 200.0;
 const PANEL: f64 = 220.0;
-/// Of a panel's width, the part that the longest bar takes; the rest is for its figure.
+/// The fraction of a panel's width for the longest bar. The rest is for its figure.
 const LONGEST: f64 = 0.72;
 const ROW: f64 = 24.0;
 const BAR: f64 = 14.0;
@@ -30,7 +30,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 </style>
 ";
 
-/// Calls a second on one key as bars, with the least and the most of all rounds.
+/// Plots calls per second on one key as bars, with the minimum and the maximum of all rounds.
 pub(crate) fn plot(calls: &[Call], figures: &Figures) -> String {
     let (width, height) = (
         LABELS + PANEL * AT_ONCE.len() as f64,
@@ -41,10 +41,10 @@ pub(crate) fn plot(calls: &[Call], figures: &Figures) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">\n\
          {STYLE}<text class=\"title\" x=\"8\" y=\"18\">{title}</text>\n"
     );
-    let most = calls
+    let maxima = calls
         .iter()
         .flat_map(|call| AT_ONCE.map(|at_once| rounds(figures, call, at_once)[2]));
-    let scale = PANEL * LONGEST / most.fold(1.0, f64::max);
+    let scale = PANEL * LONGEST / maxima.fold(1.0, f64::max);
     for (panel, at_once) in AT_ONCE.into_iter().enumerate() {
         let x = LABELS + PANEL * panel as f64;
         _ = writeln!(
@@ -71,13 +71,13 @@ fn rounds(figures: &Figures, call: &Call, at_once: usize) -> [f64; 3] {
     figures[&(call.name, 1, at_once)].spread()
 }
 
-fn bar(call: &Call, [least, median, most]: [f64; 3], [x, y]: [f64; 2], scale: f64) -> String {
+fn bar(call: &Call, [min, median, max]: [f64; 3], [x, y]: [f64; 2], scale: f64) -> String {
     let class = if call.title.starts_with("RL.") {
         "ours"
     } else {
         "other"
     };
-    let (from, to, middle) = (x + least * scale, x + most * scale, y + BAR / 2.0);
+    let (from, to, middle) = (x + min * scale, x + max * scale, y + BAR / 2.0);
     format!(
         "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\"/>\n\
          <path class=\"spread\" d=\"M{from:.1} {middle}H{to:.1}\"/>\n\

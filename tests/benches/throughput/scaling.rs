@@ -1,4 +1,4 @@
-//! How calls a second grow with the primaries of a cluster.
+//! Measures how calls per second grow with the number of primaries of a cluster.
 
 use std::sync::Barrier;
 use std::thread;
@@ -9,12 +9,12 @@ use rl_tests::{Call, Cluster, Pipelines, RedisServer, Run};
 
 use crate::{ROUNDS, Rounds};
 
-/// Long beside what the threads differ by in when they begin and end.
+/// Long compared to the differences between the threads' start and end times.
 const TIME: Duration = Duration::from_secs(1);
 
 const PRIMARIES: [usize; 3] = [1, 2, 3];
 
-/// Of a few thousand keys those that this node serves.
+/// The numbers below 3000 whose keys this node serves.
 fn numbers_on(node: &RedisServer, call: &Call) -> Vec<usize> {
     let all = 0..3000;
     let replies = node
@@ -27,7 +27,7 @@ fn numbers_on(node: &RedisServer, call: &Call) -> Vec<usize> {
         .collect()
 }
 
-/// All nodes together, each loaded by a thread of its own.
+/// Runs calls on all nodes at the same time, each from a separate thread.
 fn run(cluster: &Cluster, call: &Call) -> Run {
     let together = &Barrier::new(cluster.nodes().len());
     let runs: Vec<Run> = thread::scope(|scope| {
@@ -48,7 +48,7 @@ fn run(cluster: &Cluster, call: &Call) -> Run {
     }
 }
 
-/// Calls a second of RL.TOKEN, 64 at once, by primaries.
+/// Calls per second of RL.TOKEN, with 64 calls in flight, by number of primaries.
 pub(crate) fn table() -> String {
     let calls = Call::all();
     let call = calls.iter().find(|call| call.name == "token");
@@ -65,6 +65,6 @@ pub(crate) fn table() -> String {
         vec![primaries.to_string(), rounds.shown(), busy]
     };
     let rows: Vec<_> = PRIMARIES.iter().zip(&figures).map(row).collect();
-    let head = ["primaries", "thousand calls a second", "cores they have"];
+    let head = ["primaries", "thousand calls a second", "cores used"];
     rl_tests::table(&head, &rows)
 }

@@ -1,4 +1,4 @@
-//! What calls cost while someone listens to their changes.
+//! Measures the cost of calls with an AOF and with a replica.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,11 @@ use rl_tests::{Call, Pipelines, RedisServer};
 
 use crate::{ROUNDS, Rounds, TIME, start};
 
-const SETTINGS: [&str; 3] = ["no one listens", "AOF", "a replica"];
+const SETTINGS: [&str; 3] = ["no AOF, no replica", "AOF", "a replica"];
 const CALLS: [&str; 4] = ["incr", "set", "token", "leaky"];
 
-/// A server in a setting and, kept for as long as it is to follow, its replica: on the core of the load.
+/// Starts a server in a setting, with its replica, if any, on the core of the client. The replica must be kept while
+/// the server is measured.
 fn start_in(setting: &str) -> (RedisServer, Option<RedisServer>) {
     let args: &[&str] = match setting {
         "AOF" => &["--appendonly", "yes"],
@@ -21,7 +22,7 @@ fn start_in(setting: &str) -> (RedisServer, Option<RedisServer>) {
     (server, replica)
 }
 
-/// Calls a second on one key, 64 at once, in each setting.
+/// Calls per second on one key, with 64 calls in flight, in each setting.
 pub(crate) fn table() -> String {
     let servers = SETTINGS.map(start_in);
     let mut loads = servers.each_ref().map(|(server, _)| Pipelines::on(server));

@@ -19,10 +19,11 @@ fn start(diskless: &str) -> RedisServer {
     RedisServer::start_on_tcp(&[&ALWAYS[..], &["--repl-diskless-sync", diskless]].concat())
 }
 
-/// The first is new in every round, so that nobody listens to it at first; the others are its replicas or take its place.
+/// The first node is new in every round, so that it does not propagate at first. The others are its replicas or take
+/// its place.
 struct Nodes {
     all: [RedisServer; 3],
-    /// Who takes the calls.
+    /// The index of the node that receives the calls.
     head: AtomicUsize,
     calls: AtomicU64,
 }
@@ -32,11 +33,12 @@ impl Nodes {
         self.head.load(Ordering::Relaxed)
     }
 
-    /// Each key is new, so that a change that nobody heard of is missed for good; some change once more, or go.
+    /// Makes calls until `stop` is set. Keys are new, so that a change that is not propagated stays missing; some keys
+    /// are changed a second time or deleted.
     fn call(&self, caller: u64, stop: &Stop) {
         let mut connections = [const { None::<Redis> }; 3];
         let mut n = 0;
-        while !stop.is_told() {
+        while !stop.is_set() {
             let head = self.head();
             let redis = connections[head].get_or_insert_with(|| self.all[head].connect());
             n += 1;
@@ -47,7 +49,8 @@ impl Nodes {
                 2 => format!("RL.LEAKY {key} 1/1000d 5 COST 2"),
                 _ => format!("RL.TOKEN {key} 1/1000d 5 COST 3"),
             };
-            // One that has just become a replica refuses, and every fourth call finds a leaky bucket.
+            // A node that has just become a replica returns an error, and so does every fourth call, because its key
+            // holds a leaky bucket.
             let _ = redis.try_line::<redis::Value>(&line);
             self.calls.fetch_add(1, Ordering::Relaxed);
         }
@@ -60,21 +63,21 @@ impl Nodes {
         });
     }
 
-    fn wait_for_silence(&self) {
+    fn wait_until_propagation_is_off(&self) {
         let mut redis = self.all[self.head()].connect();
-        eventually("nobody to listen", || {
+        eventually("propagation to be off", || {
             (redis.info("rl", "rl_propagating")? == "0").then_some(())
         });
     }
 }
 
-/// What has been done to the nodes.
+/// Random changes to the topology, and its current state.
 struct Trouble<'a> {
     nodes: &'a Nodes,
     random: u64,
-    /// Which of the nodes replicate the head.
+    /// Whether each node replicates the head.
     attached: [bool; 3],
-    /// Whether the first keeps an AOF.
+    /// Whether the first node has its AOF on.
     has_aof: bool,
 }
 
@@ -114,7 +117,7 @@ impl Trouble<'_> {
         self.attached[node] = false;
     }
 
-    /// The node takes the head's place, and the head and its other replicas replicate it.
+    /// Promotes a node to the head. The old head and its replicas replicate it.
     fn promote(&mut self, node: usize) {
         self.detach(node);
         let before = self.nodes.head.swap(node, Ordering::Relaxed);
@@ -146,7 +149,7 @@ fn held(redis: &mut Redis) -> Held {
 
 fn wait_for_offset(head: &mut Redis, replica: &mut Redis) {
     let offset = |redis: &mut Redis, field| redis.info("replication", field)?.parse::<u64>().ok();
-    eventually("the replica to have it all", || {
+    eventually("the replica to catch up", || {
         let is_up = replica.info("replication", "master_link_status")? == "up";
         let sent = offset(head, "master_repl_offset")?;
         (is_up && offset(replica, "slave_repl_offset")? >= sent).then_some(())
@@ -154,8 +157,8 @@ fn wait_for_offset(head: &mut Redis, replica: &mut Redis) {
 }
 
 fn wait_for_aof(redis: &mut Redis) {
-    eventually("the AOF to be there", || {
-        // In this order: one that was scheduled is in progress before it is done.
+    eventually("the AOF rewrite to end", || {
+        // In this order, because a scheduled rewrite is in progress before it is done.
         let fields = ["aof_rewrite_scheduled", "aof_rewrite_in_progress"];
         let mut is_zero = |field| redis.info("persistence", field).as_deref() == Some("0");
         fields.into_iter().all(&mut is_zero).then_some(())
@@ -164,7 +167,8 @@ fn wait_for_aof(redis: &mut Redis) {
     assert_eq!(status.as_deref(), Some("ok"));
 }
 
-/// One round: nobody listens, then there is trouble; in the end every replica holds what the head does, and so does its AOF.
+/// One round: propagation is off, then the topology changes under load. In the end every replica, and the AOF, must
+/// hold what the head holds.
 fn round(seed: u64, replicas: [RedisServer; 2]) -> [RedisServer; 2] {
     let diskless = if seed.is_multiple_of(2) { "yes" } else { "no" };
     let [one, other] = replicas;
@@ -202,8 +206,8 @@ fn round(seed: u64, replicas: [RedisServer; 2]) -> [RedisServer; 2] {
 }
 
 fn assert_held(held: &Held, expected: &Held, place: &str) {
-    for (found, expected) in held.iter().zip(expected) {
-        assert_eq!(found, expected, "{place}");
+    for (actual, expected) in held.iter().zip(expected) {
+        assert_eq!(actual, expected, "{place}");
     }
     assert_eq!(held.len(), expected.len(), "{place}");
 }
@@ -222,7 +226,7 @@ fn troubled(seed: u64, nodes: &Nodes) -> ([bool; 3], bool) {
                 attached: [false; 3],
                 has_aof: false,
             };
-            nodes.wait_for_silence();
+            nodes.wait_until_propagation_is_off();
             for _ in 0..=trouble.choose(4) {
                 nodes.wait_for_calls(trouble.choose(100));
                 trouble.make();
@@ -239,14 +243,14 @@ fn rounds(seeds: std::ops::Range<u64>) {
 }
 
 #[test]
-fn who_begins_to_listen_misses_nothing() {
+fn a_new_replica_or_aof_misses_no_change() {
     rounds(0..12);
 }
 
-/// A thousand on the server that is always there, some four minutes, and as many on the others together.
+/// A thousand rounds on the installed server, about four minutes, and as many on all others together.
 #[test]
 #[ignore = "make test-full"]
-fn who_begins_to_listen_misses_nothing_in_a_thousand_rounds() {
+fn a_new_replica_or_aof_misses_no_change_in_1000_rounds() {
     let count = if version() == [7, 0] { 1000 } else { 125 };
     rounds(0..count);
 }
