@@ -1,4 +1,7 @@
 //! The table of commands. A new command is a file below `commands/`, and here its `mod` and its row.
+//!
+//! The rows are data: `load.rs` registers them, `stats.rs` writes a line of INFO for each, and `unload.rs` looks for
+//! their names in ACL rules. What a row contains is defined in `describe.rs`.
 
 use crate::describe::CommandSpec;
 

@@ -1,11 +1,14 @@
 //! What the module has in common with redis-cell: the form of its replies, and the values that it stored.
 //!
-//! The commands with redis-cell's arguments are in `commands/throttle.rs`.
+//! The commands with redis-cell's arguments are in `commands/throttle.rs`. Without the module argument `cl-throttle` a
+//! value of redis-cell is a string that is no bucket, and every command answers WRONGTYPE to it. With it, only the two
+//! commands of `throttle.rs` take such a value over, and they replace it by a bucket when they charge it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rl_bucket::{Decision, UnixMicros};
 
+/// Set once, at load, and only read after that.
 static TAKES_OVER: AtomicBool = AtomicBool::new(false);
 
 /// Whether a value that redis-cell stored is read as a bucket. Without the module argument `cl-throttle` it is not.
@@ -18,8 +21,11 @@ pub(crate) fn set_takes_over(takes_over: bool) {
     TAKES_OVER.store(takes_over, Ordering::Relaxed);
 }
 
-/// The reply of CL.THROTTLE: 1 if limited or else 0, the limit, the remaining tokens, and two times in seconds, rounded up:
-/// the wait before a retry (-1 if allowed, or if no wait helps), and until the bucket is full again.
+/// The reply of CL.THROTTLE: 1 if limited or else 0, the limit, the remaining tokens, and two times in seconds, rounded
+/// up: the wait before a retry (-1 if allowed, or if no wait helps), and until the bucket is full again.
+///
+/// The first number has the opposite meaning of that of [`Decision::to_wire`], and the times are seconds, not
+/// milliseconds.
 pub(crate) fn reply(decision: &Decision) -> [i64; 5] {
     let [allowed, limit, remaining, ..] = decision.to_wire();
     let retry_after_s = match (decision.allowed, decision.retry_after_ms) {
@@ -35,14 +41,20 @@ pub(crate) fn reply(decision: &Decision) -> [i64; 5] {
     ]
 }
 
+/// Milliseconds as seconds, rounded up, so that a caller that waits for them is not too early.
 fn seconds(ms: u64) -> i64 {
     i64::try_from(ms.div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
-/// The length of a value that redis-cell stores: nanoseconds since the Unix epoch, for an instant between 2001 and 2262.
+/// The length of a value that redis-cell stores: nanoseconds since the Unix epoch, for an instant between 2001 and
+/// 2262.
 pub(crate) const VALUE_LEN: usize = 19;
 
 /// When the bucket is full again, from a value of redis-cell, rounded up to a microsecond. `None` for any other value.
+///
+/// Redis-cell stores that instant alone, the theoretical arrival time of GCRA, as decimal nanoseconds;
+/// [`rl_bucket::State::resetting_at`] makes a bucket of it. A string of 19 digits that another program stored looks the
+/// same, which is one reason why values are taken over only on request.
 pub(crate) fn resets_at(value: &[u8]) -> Option<UnixMicros> {
     if value.len() != VALUE_LEN || !value.iter().all(u8::is_ascii_digit) || value.starts_with(b"0")
     {

@@ -1,4 +1,7 @@
 //! What a command replies, and how that is sent. Redis-cell's form of a decision is in `redis_cell.rs`.
+//!
+//! A handler returns a [`Reply`], and `dispatch.rs` sends it. So the order and the number of values in each reply are
+//! decided here alone, and clients, among them `rl-server`, rely on them: no value may change its place.
 
 use std::ffi::CString;
 
@@ -8,27 +11,40 @@ use crate::error::Error;
 use crate::redis::Context;
 use crate::redis_cell;
 
-/// The reply of a command that succeeded.
+/// The reply of a command that succeeded. A denial is one too: it is no error.
 pub(crate) enum Reply {
+    /// Null: RL.PEEK and RL.INFO of a key that does not exist. A bucket that was never used has no key, so this says
+    /// that it is as good as new.
     Nil,
+    /// An array of integers, [`Decision::to_wire`]: allowed, limit, remaining, retry_after_ms, reset_after_ms, and for
+    /// a leaky bucket delay_ms. A bucket of 20 tokens that refills 10 a second and loses one replies `1 20 19 0 100`.
     Decision(Algorithm, Decision),
-    /// RL.MULTI: the index of the first bucket that denied, and the decision of each.
+    /// RL.MULTI: the index of the first bucket that denied (from 0, `None` if all allowed), and the decision of each,
+    /// in the order of the arguments.
     Batch(Option<usize>, Vec<(Algorithm, Decision)>),
-    /// The form of redis-cell.
+    /// RL.THROTTLE and CL.THROTTLE: the form of redis-cell.
     RedisCell(Decision),
-    /// Boxed, because it is larger than all other replies.
+    /// RL.INFO: a map. Boxed, because it is larger than all other replies.
     Info(Box<Info>),
 }
 
-/// The reply of RL.INFO.
+/// The reply of RL.INFO. The times count from the instant of the call.
 pub(crate) struct Info {
+    /// The bucket as it is stored. What was refilled since then is not in it, but in the fields below.
     pub(crate) state: State,
+    /// Whole tokens left now, rounded down.
     pub(crate) remaining: u64,
+    /// How long until one token is left, in milliseconds, rounded up; 0 if one is left now. `None`, sent as -1, would
+    /// mean never, which a cost of one rules out: every capacity is at least that.
     pub(crate) retry_after_ms: Option<u64>,
+    /// How long until the bucket is full (token bucket) or empty (leaky bucket) again, in milliseconds, rounded up.
     pub(crate) reset_after_ms: u64,
 }
 
-/// Sends the one reply of a call.
+/// Sends the one reply of a call: Redis expects exactly one from each.
+///
+/// The server frames a reply by the counts that are sent first, so an array that announces another number of elements
+/// than it has would break the connection of the client.
 pub(crate) fn send(context: Context, result: &Result<Reply, Error>) {
     match result {
         Ok(Reply::Nil) => context.reply_nil(),
@@ -41,6 +57,7 @@ pub(crate) fn send(context: Context, result: &Result<Reply, Error>) {
     }
 }
 
+/// Sends five integers for a token bucket, six for a leaky one, whose last is the delay.
 fn send_decision(context: Context, algorithm: Algorithm, decision: &Decision) {
     let integers = decision.to_wire();
     match algorithm {
@@ -52,6 +69,7 @@ fn send_decision(context: Context, algorithm: Algorithm, decision: &Decision) {
     }
 }
 
+/// Sends an array of integers.
 fn send_integers(context: Context, integers: &[i64]) {
     context.reply_array(integers.len());
     for integer in integers {
@@ -69,6 +87,10 @@ fn send_batch(context: Context, denied: Option<usize>, decisions: &[(Algorithm, 
     }
 }
 
+/// Sends the map of RL.INFO: algorithm, rate, limit, remaining, retry_after_ms, reset_after_ms, updated_us.
+///
+/// The rate is text, in the shortest form of [`rl_bucket::Rate`], which need not be the one that was sent. `updated_us`
+/// is the stored instant in microseconds since the Unix epoch, unlike the durations before it.
 fn send_info(context: Context, info: &Info) {
     let policy = info.state.policy();
     let integer = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);

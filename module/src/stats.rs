@@ -1,6 +1,10 @@
 //! Counts calls by their outcome, and writes `INFO rl`.
 //!
 //! Each command has its own [`Counters`], in its file. All counts start at zero when the module is loaded.
+//! `dispatch.rs` counts; a handler does not. A call that Redis refuses itself, for example for its ACL rules or for
+//! want of memory, never reaches the module and is in no count.
+//!
+//! The lines look like `rl_token:allowed=3,denied=1,never=0,peeked=0,failed=0`.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,22 +12,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::redis::{InfoWriter, panics, propagation};
 use crate::reply::Reply;
 
-/// What became of a call.
+/// What became of a call. Each call has one outcome, RL.MULTI too, however many buckets it names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
+    /// Allowed. A partial grant counts here, and so do FORCE and REFUND, which are always allowed.
     Allowed,
     /// Denied, with a wait after which the call passes.
     Denied,
-    /// Denied, and no wait helps: the cost is above the capacity.
+    /// Denied, and no wait helps: the cost is above the capacity. Such calls show a wrong configuration, so they are
+    /// not counted as [`Outcome::Denied`].
     Never,
-    /// Answered without a charge.
+    /// Answered without a charge, by RL.PEEK or RL.INFO.
     Peeked,
-    /// Answered with an error.
+    /// Answered with an error. A caught panic is not among them; [`panics`] counts those.
     Failed,
 }
 
 impl Outcome {
-    /// The outcome of a command that charges a bucket.
+    /// The outcome of a command that charges a bucket. RL.MULTI counts as [`Outcome::Never`] if it was denied and no
+    /// wait helps for one of its charges.
     pub(crate) fn of_charge(reply: &Reply) -> Self {
         let (allowed, never) = match reply {
             Reply::Nil | Reply::Info(_) => return Self::Peeked,
@@ -45,7 +52,9 @@ impl Outcome {
     }
 }
 
-/// The calls of one command, by outcome.
+/// The calls of one command, by outcome. A count wraps around after 2^64 calls.
+///
+/// The numbers are atomic because they are in statics, not because threads compete for them.
 pub(crate) struct Counters {
     allowed: AtomicU64,
     denied: AtomicU64,
@@ -55,6 +64,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// All zero.
     pub(crate) const fn new() -> Self {
         Self {
             allowed: AtomicU64::new(0),
@@ -76,6 +86,7 @@ impl Counters {
         );
     }
 
+    /// The counter of one outcome.
     fn counter(&self, outcome: Outcome) -> &AtomicU64 {
         match outcome {
             Outcome::Allowed => &self.allowed,
@@ -86,7 +97,7 @@ impl Counters {
         }
     }
 
-    /// The fields of the command's line in INFO.
+    /// The fields of the command's line in INFO, in the order in which they are written.
     fn fields(&self) -> [(&'static CStr, u64); 5] {
         [
             (c"allowed", Outcome::Allowed),
@@ -99,7 +110,10 @@ impl Counters {
     }
 }
 
-/// Writes a line for each command, then the number of caught panics, and whether changes are sent to replicas and the AOF.
+/// Writes a line for each command, then the number of caught panics, and whether changes are sent to replicas and the
+/// AOF.
+///
+/// `propagating` is 1 or 0. It is 1 too while the module does not know; see [`propagation::is_enabled`].
 pub(crate) fn write_info<'a>(
     writer: &InfoWriter,
     commands: impl Iterator<Item = (&'a CStr, &'a Counters)>,

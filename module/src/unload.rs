@@ -1,4 +1,7 @@
 //! When the module refuses to be unloaded. How Redis asks is in `redis/module.rs`.
+//!
+//! MODULE UNLOAD removes the code of the commands from the process. Stored buckets stay: they are strings, and a module
+//! that is loaded later continues them.
 
 use crate::commands::{CL_THROTTLE, COMMANDS};
 use crate::describe::CommandSpec;
@@ -6,8 +9,16 @@ use crate::redis::Context;
 
 /// Checks that unloading does not crash the server. The error says what to do first.
 ///
-/// Servers free the commands of a module even if a client has queued one in a transaction, which EXEC then runs, and even if
-/// an ACL user names one, which fails an assertion: at once in Redis 7.4 and newer, at ACL LIST in older servers.
+/// Servers free the commands of a module even if a client has queued one in a transaction, which EXEC then runs, and
+/// even if an ACL user names one, which fails an assertion: at once in Redis 7.4 and newer, at ACL LIST in older
+/// servers.
+///
+/// The check reads the replies of CLIENT LIST and ACL LIST. It refuses more than it must, since CLIENT LIST does not
+/// show whose commands are queued, and it finds nothing on a server that has renamed these two.
+///
+/// # Errors
+///
+/// The reason to stay, as the log shows it. Nothing was unloaded.
 pub(crate) fn may_unload(context: Context) -> Result<(), String> {
     if context.list_has(c"CLIENT", has_queued_commands) {
         return Err(
@@ -24,6 +35,9 @@ pub(crate) fn may_unload(context: Context) -> Result<(), String> {
 }
 
 /// Whether CLIENT LIST has a client inside MULTI or EXEC that has queued a command.
+///
+/// `multi=` is the number of queued commands, -1 outside a transaction. The texts that a client chooses itself, such as
+/// its name and that of its library, cannot contain a space, so none of them can look like this field.
 fn has_queued_commands(clients: &[u8]) -> bool {
     let mut words = clients.split(|byte| byte.is_ascii_whitespace());
     words.any(|word| {
@@ -33,6 +47,8 @@ fn has_queued_commands(clients: &[u8]) -> bool {
 }
 
 /// Whether a line of ACL LIST has a rule for a command of this module, inside a selector or outside.
+///
+/// A category such as `+@ratelimit` is no such rule, and needs none: servers keep it as a category.
 fn names_a_command(user: &[u8]) -> bool {
     let mut rules = user.split(|byte| matches!(byte, b' ' | b'(' | b')'));
     rules.any(|rule| {

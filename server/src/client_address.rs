@@ -1,8 +1,11 @@
 //! The client's address: the peer of the connection, or the client that trusted proxies report. Pure.
 //!
-//! Each proxy appends the address from which it received the request at the right end of a list. Everything further left
-//! was sent by that address, which may invent it. So the list is read from the right, and never past an address that is
-//! not a trusted proxy. Which bucket an address has is up to `http/caller.rs`.
+//! Each proxy appends the address from which it received the request at the right end of a list. Everything further
+//! left was sent by that address, which may invent it. So the list is read from the right, and never past an address
+//! that is not a trusted proxy. Which bucket an address has is up to `http/caller.rs`.
+//!
+//! Without trusted proxies no header is read: every client could choose its bucket by it. With them the header must be
+//! one that the proxies really set, or clients can set it in their place. The flags are in `config/caller.rs`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -10,17 +13,21 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net};
 
 /// A set of networks. Parsed from a comma-separated list of addresses and CIDR blocks, such as
-/// `10.0.0.0/8,192.0.2.7,2001:db8::/32`.
+/// `10.0.0.0/8,192.0.2.7,2001:db8::/32`. An empty text is the empty set.
+///
+/// Host bits may be set: `10.1.2.3/8` is `10.0.0.0/8`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
+    /// Whether an address, in canonical form, is in one of the networks.
     fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }
 
 impl FromStr for Networks {
+    /// What is wrong, for a person.
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -37,6 +44,8 @@ impl FromStr for Networks {
     }
 }
 
+/// Parses one address, which stands for itself alone, or one CIDR block. `None` for anything else, a host name
+/// included.
 fn network(text: &str) -> Option<IpNet> {
     let network = match text.parse() {
         Ok(network) => network,
@@ -45,7 +54,8 @@ fn network(text: &str) -> Option<IpNet> {
     Some(canonical(network))
 }
 
-/// Converts an IPv4 network that is written as IPv6, because addresses are compared in canonical form.
+/// Converts an IPv4 network that is written as IPv6, because addresses are compared in canonical form:
+/// `::ffff:10.0.0.0/104` is `10.0.0.0/8`. A network of more than all IPv4 addresses stays as it is.
 fn canonical(network: IpNet) -> IpNet {
     let mapped = match network {
         IpNet::V6(network) => network
@@ -61,19 +71,22 @@ fn canonical(network: IpNet) -> IpNet {
 }
 
 /// The header in which the trusted proxies report the client's address.
+///
+/// All four are read as lists, from the right. Those with one address are lists of one element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientIpHeader {
-    /// A list of addresses, to which each proxy appends one.
+    /// A list of addresses, to which each proxy appends one: `X-Forwarded-For: 203.0.113.9, 10.0.0.1`.
     XForwardedFor,
-    /// A list of elements with a `for` parameter, RFC 7239.
+    /// A list of elements with a `for` parameter, RFC 7239: `Forwarded: for=203.0.113.9;proto=https, for=10.0.0.1`.
     Forwarded,
-    /// One address.
+    /// One address. The proxy must set it in place of any that the client sent.
     XRealIp,
     /// One address, set by Cloudflare.
     CfConnectingIp,
 }
 
 impl ClientIpHeader {
+    /// All headers, in the order in which an error lists them.
     const ALL: [Self; 4] = [
         Self::XForwardedFor,
         Self::Forwarded,
@@ -81,7 +94,7 @@ impl ClientIpHeader {
         Self::CfConnectingIp,
     ];
 
-    /// The name of the header in its usual spelling.
+    /// The name of the header in its usual spelling. The flag accepts it in any case.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,7 +105,7 @@ impl ClientIpHeader {
         }
     }
 
-    /// Parses one element of the list. `None` if it is not an address.
+    /// Parses one element of the list. `None` if it is not an address, such as `unknown`.
     fn parse_element(self, element: &[u8]) -> Option<IpAddr> {
         match self {
             Self::Forwarded => forwarded_for(element),
@@ -118,18 +131,29 @@ impl FromStr for ClientIpHeader {
 /// The trusted proxies, and the header in which they report the client's address.
 #[derive(Clone, Debug)]
 pub struct Proxies {
-    /// The networks of the proxies.
+    /// The networks of the proxies. If it is empty, the peer is the client.
     pub trusted: Networks,
-    /// The header that they set.
+    /// The header that they set. It must be the same for all of them.
     pub header: ClientIpHeader,
 }
 
 impl Proxies {
     /// The client's address, in canonical form: an IPv4 address that is written as `::ffff:a.b.c.d` is IPv4.
     ///
-    /// `lines` are the values of the header, in order. The search goes from the right, skips trusted proxies, and takes the
-    /// first other address. If there is none, or an element is not an address, the result is the last address that was
-    /// read, `peer` included.
+    /// `lines` are the values of the header, in order. The search goes from the right, skips trusted proxies, and takes
+    /// the first other address. If there is none, or an element is not an address, the result is the last address that
+    /// was read, `peer` included.
+    ///
+    /// With `10.0.0.0/8` trusted and X-Forwarded-For:
+    ///
+    /// | peer | header | client |
+    /// |---|---|---|
+    /// | 192.0.2.7 | `203.0.113.9` | 192.0.2.7, since the peer is no proxy |
+    /// | 10.0.0.1 | `203.0.113.9` | 203.0.113.9 |
+    /// | 10.0.0.1 | `1.1.1.1, 203.0.113.9` | 203.0.113.9, which may have invented the rest |
+    /// | 10.0.0.1 | `203.0.113.9, 10.0.0.2` | 203.0.113.9 |
+    /// | 10.0.0.1 | `203.0.113.9, unknown` | 10.0.0.1 |
+    /// | 10.0.0.1 | none | 10.0.0.1 |
     pub fn client<'a>(
         &self,
         peer: IpAddr,
@@ -159,6 +183,7 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     }
 }
 
+/// The value in `for=value`, with its quotes. `None` for another parameter.
 fn value_of_for(pair: &[u8]) -> Option<&[u8]> {
     let (name, value) = pair.trim_ascii().split_at_checked(4)?;
     name.eq_ignore_ascii_case(b"for=").then_some(value)
@@ -166,7 +191,8 @@ fn value_of_for(pair: &[u8]) -> Option<&[u8]> {
 
 /// Splits at separators outside quotes, and yields the last part first.
 ///
-/// Quotes are matched from the right too, so that nothing further left, such as a quote without its end, changes a part.
+/// Quotes are matched from the right too, so that nothing further left, such as a quote without its end, changes a
+/// part.
 fn from_the_right(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut left = Some(text);
     std::iter::from_fn(move || {
@@ -177,6 +203,7 @@ fn from_the_right(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// The index of the last byte `wanted` that is not inside quotes, read from the right.
 fn last_outside_quotes(text: &[u8], wanted: u8) -> Option<usize> {
     let mut quoted = false;
     for (at, &byte) in text.iter().enumerate().rev() {
@@ -202,6 +229,8 @@ fn is_escaped(before: &[u8]) -> bool {
 }
 
 /// The address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`, in canonical form.
+///
+/// The port is ignored. `None` for anything else, a host name included.
 fn address(node: &[u8]) -> Option<IpAddr> {
     let node = str::from_utf8(node).ok()?;
     let address = node.parse().ok().or_else(|| {

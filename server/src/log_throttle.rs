@@ -1,4 +1,7 @@
 //! Throttles a log line that many requests can cause: the first is logged, then at most one every ten seconds. Pure.
+//!
+//! Lines that are held back are not counted in the log; the metrics count what they are about. Each kind of line needs
+//! a throttle of its own, or one would hide another.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -6,21 +9,23 @@ use std::time::Instant;
 /// The shortest time between two lines, in seconds.
 const INTERVAL_S: u64 = 10;
 
-/// The throttle of one log line. All threads share it.
+/// The throttle of one log line. All threads share it, without a lock.
 pub(crate) struct LogThrottle {
+    /// Time zero of `next_s`, so that an instant fits an atomic number.
     epoch: Instant,
     /// When the next line may be logged, in seconds after `epoch`.
     next_s: AtomicU64,
 }
 
 impl LogThrottle {
-    /// A throttle that lets the first line pass. Time counts from `epoch`, in whole seconds.
+    /// A throttle that lets the first line pass. Time counts from `epoch`, in whole seconds, so the interval may be up
+    /// to a second shorter than ten.
     pub(crate) fn new(epoch: Instant) -> Self {
         let next_s = AtomicU64::new(0);
         Self { epoch, next_s }
     }
 
-    /// Claims the right to log now. Of all threads that call this while a line is due, one gets `true`.
+    /// Claims the right to log now. Of all threads that call this while a line is due, one gets `true`, and must log.
     pub(crate) fn claim(&self, now: Instant) -> bool {
         let now_s = now.saturating_duration_since(self.epoch).as_secs();
         let due_s = self.next_s.load(Ordering::Relaxed);

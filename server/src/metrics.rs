@@ -1,6 +1,11 @@
 //! The metrics of the server, in the text format of OpenMetrics.
 //!
-//! The values of all labels are fixed here and below, so nothing that clients send can add a time series.
+//! Each file below has the metrics of one part of the server, and this one those of decisions. The names begin with
+//! `rl_`, except that of the duration of HTTP requests, which OpenTelemetry defines. Counters get `_total` at the end,
+//! and units follow the name, so a name here is not the whole name.
+//!
+//! The values of all labels are fixed here and below, so nothing that clients send can add a time series. Counting
+//! never fails and never waits for a call.
 
 mod calls;
 mod connections;
@@ -26,10 +31,12 @@ use self::family::{Labels, registered};
 pub(crate) use self::requests::{RequestMetrics, RouteLabels};
 pub(crate) use self::shaping::ShapingMetrics;
 
-/// How a request for a decision was answered.
+/// How a request for a decision was answered: the label `outcome` of `rl_decisions_total`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
+    /// Redis allowed it.
     Allowed,
+    /// Redis denied it, or the deny cache repeated its denial.
     Denied,
     /// Answered without Redis, allowed or denied.
     Degraded,
@@ -38,6 +45,8 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// The outcome of an answer of the limiter. Every error is [`Outcome::Error`]; [`CallMetrics::count_undecided`]
+    /// counts the reasons.
     pub(crate) fn new(answer: &Result<Answer, Unavailable>) -> Self {
         match answer {
             Ok(Answer::Decided(decision)) if decision.allowed == 0 => Self::Denied,
@@ -49,18 +58,28 @@ impl Outcome {
 }
 
 /// All metrics. It holds a handle for each, so that counting looks no label up.
+///
+/// One value serves the whole process. Threads share it, usually in an [`Arc`].
 pub struct Metrics {
+    /// Has all metrics by name, for [`Metrics::text`].
     registry: Registry,
+    /// Requests to `/token`.
     token: Decisions,
+    /// Requests to `/leaky`.
     leaky: Decisions,
+    /// Calls to Redis. Shared by itself, because the links count there.
     pub(crate) calls: Arc<CallMetrics>,
+    /// HTTP requests.
     pub(crate) requests: RequestMetrics,
+    /// Client connections.
     pub(crate) connections: ConnectionMetrics,
+    /// Delays by `-shape`.
     pub(crate) shaping: ShapingMetrics,
 }
 
 impl Metrics {
-    /// Metrics that are all zero. `policy` is shown in `rl_policy_info`, and `deny_status` is the status of denials.
+    /// Metrics that are all zero. `policy` is shown in `rl_policy_info`, and `deny_status` is the status of denials,
+    /// which is 429 unless a flag sets it.
     #[must_use]
     pub fn new(policy: Policy, deny_status: StatusCode) -> Self {
         let mut registry = Registry::default();
@@ -88,6 +107,8 @@ impl Metrics {
     }
 
     /// Counts one request for a decision.
+    ///
+    /// Call it when the decision is known, before any delay, and once for each.
     pub(crate) fn count_decision(&self, algorithm: Algorithm, outcome: Outcome) {
         let decisions = match algorithm {
             Algorithm::Token => &self.token,
@@ -102,7 +123,12 @@ impl Metrics {
         counter.inc();
     }
 
-    /// All metrics in the text format of OpenMetrics. `redis_is_up` is whether Redis decides now.
+    /// All metrics in the text format of OpenMetrics. `redis_is_up` is whether Redis decides now; the caller finds that
+    /// out, because the metrics make no calls.
+    ///
+    /// # Errors
+    ///
+    /// If a metric cannot be written. A `String` takes everything, so that does not happen.
     pub(crate) fn text(&self, redis_is_up: bool) -> Result<String, std::fmt::Error> {
         self.calls.up.set(redis_is_up.into());
         let mut text = String::new();
@@ -120,6 +146,8 @@ struct Decisions {
 }
 
 impl Decisions {
+    /// The counters of `algorithm` in the family `all`. They exist from the start, so that a rate over time begins at
+    /// zero.
     fn new(all: &Family<Labels<2>, Counter>, algorithm: &'static str) -> Self {
         let counter =
             |outcome| all.get_or_create_owned(&[("algorithm", algorithm), ("outcome", outcome)]);

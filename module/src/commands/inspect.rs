@@ -1,4 +1,8 @@
 //! RL.PEEK and RL.INFO: read one bucket and change nothing.
+//!
+//! Both are registered as read-only, so a replica answers them too. They take no policy: the bucket is looked at under
+//! the one that is stored with it, and a key that does not exist gives null. Nothing is written, not even the refill
+//! since the last change, which the next charge computes again.
 
 use rl_bucket::{Bucket, Request, Tokens};
 
@@ -39,6 +43,7 @@ pub(super) const INFO: CommandSpec = CommandSpec {
     )
 };
 
+/// The handler of RL.PEEK. Its reply has the form of RL.TOKEN or RL.LEAKY, by the algorithm of the bucket.
 struct Peek;
 
 impl Handler for Peek {
@@ -61,7 +66,8 @@ impl Handler for Peek {
     }
 }
 
-/// Reads the words of RL.PEEK after the key.
+/// Reads the words of RL.PEEK after the key. The request is a cost, 1 if there is no `COST`; the options that charge in
+/// other ways are no part of the grammar.
 pub(super) fn parse_peek<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Request, Error> {
     let mut words = Words::new("rl.peek", words);
     let cost = words.cost()?;
@@ -69,6 +75,10 @@ pub(super) fn parse_peek<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Re
     Ok(Request::Cost(cost))
 }
 
+/// The handler of RL.INFO.
+///
+/// It decides two requests on a copy of the bucket that is never stored. A cost of zero gives what is left and when the
+/// bucket is reset; a cost of one then gives the wait for the next token.
 struct Info;
 
 impl Handler for Info {

@@ -1,4 +1,8 @@
 //! RL.MULTI: charges several buckets, all of them or none.
+//!
+//! The decision is [`decide_batch`] of `rl-bucket`; reading and writing several keys is [`Keys`]. What is left to this
+//! file is the grammar, and that a key which several charges name is one bucket: each is opened once, and its costs add
+//! up. In a cluster all keys must have one slot, which Redis checks before the call.
 
 use rl_bucket::{Algorithm, BatchBucket, Bucket, Charge, Policy, Tokens, UnixMicros, decide_batch};
 
@@ -26,6 +30,7 @@ pub(super) const MULTI: CommandSpec = CommandSpec {
     )
 };
 
+/// The words of one bucket. They are repeated as a whole.
 const BUCKET: Argument = Argument::new(
     c"bucket",
     Kind::Block(&[
@@ -47,9 +52,11 @@ const BUCKET: Argument = Argument::new(
 /// The number of words for one bucket, starting with its key.
 const WORDS: usize = 5;
 
-/// The maximum number of buckets in one call, so that no call blocks the server for long.
+/// The maximum number of buckets in one call, so that no call blocks the server for long. More than that is
+/// [`Error::TooManyBuckets`].
 const MAX_BUCKETS: usize = 1000;
 
+/// The handler of RL.MULTI.
 struct Multi;
 
 impl Handler for Multi {
@@ -58,6 +65,8 @@ impl Handler for Multi {
         &COUNTERS
     }
 
+    /// Reads all buckets, decides at one instant, and stores what has changed: after a denial usually nothing. Charges
+    /// on one bucket are decided in the order of the arguments.
     fn handle(call: &mut Call<'_>) -> Result<Reply, Error> {
         let limits = parse(call.words_after_name())?;
         let mut batch = Batch::read(call, &limits, clock::now())?;
@@ -72,14 +81,27 @@ impl Handler for Multi {
 }
 
 /// One bucket of a call, as its words describe it.
+///
+/// Its key is not here: the key is opened by the number of its argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limit {
+    /// `TOKEN` or `LEAKY`.
     algorithm: Algorithm,
+    /// Rate and capacity. Both must be the same wherever a call names the same key.
     policy: Policy,
+    /// The tokens to take. Zero takes nothing, and is denied while the bucket is in debt.
     cost: Tokens,
 }
 
 /// Reads the words after the command's name. The keys are skipped.
+///
+/// The result has as many elements as the call has buckets, in the order of the arguments, at least one and at most
+/// [`MAX_BUCKETS`].
+///
+/// # Errors
+///
+/// [`Error::WrongArity`] unless there are five words for each bucket, [`Error::TooManyBuckets`], and the errors of
+/// [`Words`] for the first word that is wrong. No key was opened then.
 pub(super) fn parse<'a>(
     words: impl ExactSizeIterator<Item = &'a [u8]>,
 ) -> Result<Vec<Limit>, Error> {
@@ -104,6 +126,9 @@ pub(super) fn parse<'a>(
 }
 
 /// The buckets of a call, each key once, and which of them each charge goes to.
+///
+/// `keys` and `buckets` are in the same order, that of the names. `charges` is in the order of the arguments, which is
+/// that of the reply.
 struct Batch<'a, 'c> {
     keys: Keys<'a, 'c>,
     buckets: Vec<BatchBucket>,
@@ -111,6 +136,13 @@ struct Batch<'a, 'c> {
 }
 
 impl<'a, 'c> Batch<'a, 'c> {
+    /// Opens the bucket of each key. Equal keys are found by sorting the names, which is the `N log N` of the
+    /// complexity.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TwoPolicies`] if a key comes under two policies, [`Error::WrongType`] or [`Error::OtherAlgorithm`] if
+    /// one holds something else. Nothing has changed then.
     fn read(call: &'a mut Call<'c>, limits: &[Limit], now: UnixMicros) -> Result<Self, Error> {
         let names = call.words_after_name().step_by(WORDS);
         let mut by_name: Vec<_> = names.zip(limits).enumerate().collect();
@@ -140,6 +172,7 @@ impl<'a, 'c> Batch<'a, 'c> {
         Ok(batch)
     }
 
+    /// Reads the bucket in the key that argument `argument` names, and appends it.
     fn add(&mut self, argument: usize, limit: &Limit, now: UnixMicros) -> Result<(), Error> {
         let state = self.keys.read(argument)?;
         let bucket = Bucket::open(state, limit.algorithm, limit.policy, now)?;
@@ -147,12 +180,14 @@ impl<'a, 'c> Batch<'a, 'c> {
         Ok(())
     }
 
+    /// Stores the buckets. After a denial some may have a change too, as [`BatchBucket::change`] says.
     fn save(self) -> Result<(), Error> {
         self.keys.save(self.buckets.iter().map(BatchBucket::change))
     }
 }
 
-/// Charges on one key add up, so they must be charges on the same bucket.
+/// Charges on one key add up, so they must be charges on the same bucket. Equal rates may be written differently:
+/// `60/m` is `1/s`.
 fn same_policy(one: &Limit, other: &Limit) -> Result<(), Error> {
     if (one.algorithm, one.policy) == (other.algorithm, other.policy) {
         Ok(())

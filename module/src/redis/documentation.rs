@@ -1,7 +1,10 @@
 //! Tells the server what COMMAND DOCS and the hints of redis-cli say about a command.
 //!
-//! The types are plain data for constants. Their translation to the structs of the C API is private to this file: it makes
-//! pointers, which are followed only while everything that they point to is alive.
+//! The types are plain data for constants. Their translation to the structs of the C API is private to this file: it
+//! makes pointers, which are followed only while everything that they point to is alive.
+//!
+//! Two parts are more than text: the server checks the number of words of each call by the arity, and finds keys by the
+//! key specs, for ACL rules and in a cluster.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
@@ -12,38 +15,51 @@ use redis_module::raw::{
 
 use super::context::{Context, KeyPositions};
 
-/// The documentation of a command.
+/// The documentation of a command, which COMMAND DOCS shows.
 #[derive(Clone, Copy)]
 pub(crate) struct Documentation {
-    /// One sentence.
+    /// One sentence, what the command does.
     pub(crate) summary: &'static CStr,
     /// The time complexity, such as `O(1)`.
     pub(crate) complexity: &'static CStr,
-    /// The number of words with the command's name; the negated minimum if there can be more.
+    /// The number of words with the command's name; the negated minimum if there can be more. The server answers a call
+    /// with another number itself, and the module neither sees nor counts it.
     pub(crate) arity: c_int,
+    /// The arguments after the command's name, in order.
     pub(crate) arguments: &'static [Argument],
 }
 
-/// One argument of a command.
+/// One argument of a command. `COST n`, which may be left out, is
+///
+/// ```text
+/// Argument::new(c"cost", Kind::Integer).with_token(c"COST").optional()
+/// ```
 #[derive(Clone, Copy)]
 pub(crate) struct Argument {
+    /// What stands for the argument in the syntax, in lower case. It is not sent in a call.
     pub(crate) name: &'static CStr,
+    /// What the argument consists of.
     pub(crate) kind: Kind,
     /// The option word before the argument, or the whole argument if its kind is [`Kind::Word`].
     pub(crate) token: Option<&'static CStr>,
+    /// Whether it can be left out, with its token and all of its parts.
     pub(crate) optional: bool,
-    /// Whether it can be repeated.
+    /// Whether it can be repeated. A block is repeated as a whole, with a token, if it has one, only before the first.
     pub(crate) multiple: bool,
 }
 
 /// The type of an argument.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
+    /// The name of a key.
     Key,
+    /// Any text, such as a rate.
     Text,
+    /// A whole number.
     Integer,
-    /// Only its token.
+    /// Only its token, such as `PARTIAL`.
     Word,
+    /// Exactly one of these.
     OneOf(&'static [Argument]),
     /// All of these, in this order.
     Block(&'static [Argument]),
@@ -87,7 +103,11 @@ impl Argument {
 }
 
 impl Context {
-    /// Sets the documentation of a registered command. Does nothing before Redis 7.0, where a module cannot.
+    /// Sets the documentation of a registered command. Does nothing before Redis 7.0, where a module cannot: there
+    /// COMMAND DOCS does not exist, and the module itself refuses calls with too few words.
+    ///
+    /// `keys` and `writes` become the key spec, and must be those of the registration. The server refuses documentation
+    /// that contradicts itself, which only its log shows.
     pub(crate) fn set_documentation(
         self,
         name: &CStr,
@@ -105,9 +125,10 @@ impl Context {
     }
 }
 
-/// The first version that has the commands.
+/// The first version that has the commands. All of them came in one version so far.
 const SINCE: &CStr = c"0.1.0";
 
+/// The version and the sizes of the structs, by which a newer server reads those of an older header.
 static LAYOUT: raw::RedisModuleCommandInfoVersion = raw::RedisModuleCommandInfoVersion {
     version: 1,
     sizeof_historyentry: size_of::<raw::RedisModuleCommandHistoryEntry>(),
@@ -115,10 +136,13 @@ static LAYOUT: raw::RedisModuleCommandInfoVersion = raw::RedisModuleCommandInfoV
     sizeof_arg: size_of::<RedisModuleCommandArg>(),
 };
 
-/// The struct that the C API takes, and everything that it points to.
+/// The struct that the C API takes, and everything that it points to. The server copies all of it, so it lives only for
+/// one call.
 struct CommandInfo {
     info: RedisModuleCommandInfo,
+    /// Boxed, so that moving this struct does not move what `info` points to.
     _keys: Box<[RedisModuleCommandKeySpec; 2]>,
+    /// Every list of arguments, those inside others too.
     _arguments: Vec<Box<[RedisModuleCommandArg]>>,
 }
 
@@ -200,6 +224,7 @@ fn arguments(
     first
 }
 
+/// The entry of one argument. The lists of its parts are pushed to `kept`.
 fn entry(
     argument: &Argument,
     kept: &mut Vec<Box<[RedisModuleCommandArg]>>,

@@ -1,22 +1,27 @@
 //! Names for the C API: its pointer types, its constants, and [`api`], which calls a function of it.
 //!
-//! Nothing here decides or replies. Functions that only some servers have are not called with `api`: they are read as the
-//! `Option` that they are, at the place that can do without them.
+//! Nothing here decides or replies. Functions that only some servers have are not called with `api`: they are read as
+//! the `Option` that they are, at the place that can do without them.
 
 use std::ffi::c_int;
 
 use redis_module::raw::{self, RedisModuleCtx, RedisModuleString};
 
+/// `REDISMODULE_OK`: what a function of the API, or of the module, returns if it succeeded.
 pub(super) const OK: c_int = 0;
+/// `REDISMODULE_ERR`. From `RedisModule_OnLoad` and `RedisModule_OnUnload` it means: refused.
 pub(super) const ERR: c_int = 1;
 
+/// The server during one call. It is valid until that call returns.
 pub(super) type Ctx = *mut RedisModuleCtx;
+/// The first of several pointers to strings; how many there are is passed beside it.
 pub(super) type Argv = *mut *mut RedisModuleString;
 
 /// The function that Redis calls for a command.
 pub(crate) type EntryPoint = unsafe extern "C" fn(Ctx, Argv, c_int) -> c_int;
 
-/// Calls a function of the API that every supported server has.
+/// Calls a function of the API that every supported server has. The call itself is unsafe, and the block around it says
+/// why it is sound.
 ///
 /// Only the functions of the list below compile here, and the load fails if the server lacks one of them.
 macro_rules! api {
@@ -30,8 +35,8 @@ macro_rules! api {
 }
 pub(super) use api;
 
-/// Declares the required functions: a constant each, which [`api`] names, and the check at load. A function that is missing
-/// in the list does not compile where it is called, and one that is never called is an unused constant.
+/// Declares the required functions: a constant each, which [`api`] names, and the check at load. A function that is
+/// missing in the list does not compile where it is called, and one that is never called is an unused constant.
 macro_rules! required {
     ($($function:ident)*) => {
         #[expect(non_upper_case_globals, reason = "the constants are named as the functions are")]
@@ -39,7 +44,10 @@ macro_rules! required {
             $(pub(crate) const $function: () = ();)*
         }
 
-        /// The name of the first required function that this server does not have.
+        /// The name of the first required function that this server does not have. `None` if it has all of them.
+        ///
+        /// Call it at load, after the API was initialised and before anything else: the pointers are null until then.
+        /// The newest function of the list is `SetAbsExpire`, which Redis has since 6.2.2.
         pub(crate) fn missing_function() -> Option<&'static str> {
             // SAFETY: the pointers were set when the API was initialised, and are only read.
             let functions = [$((stringify!($function), unsafe { raw::$function }.is_some())),*];

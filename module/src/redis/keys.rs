@@ -1,9 +1,10 @@
 //! [`Keys`]: the keys of one call that reads several, decides, and then writes. A single key is in `key.rs`.
 //!
-//! No key stays open while another one is opened, because opening can run code of other modules (`key.rs` lists when). What
-//! a key held, and at which address, is remembered until such code may have run. From Redis 7.0 on, opening an existing key
-//! runs none. So if all keys exist, as is usual, each is opened once and written at the address where it was read. Redis 6.2
-//! looks a key up again after the callbacks of its expiry, so there all but the last key are opened again.
+//! No key stays open while another one is opened, because opening can run code of other modules (`key.rs` lists when).
+//! What a key held, and at which address, is remembered until such code may have run. From Redis 7.0 on, opening an
+//! existing key runs none. So if all keys exist, as is usual, each is opened once and written at the address where it
+//! was read. Redis 6.2 looks a key up again after the callbacks of its expiry, so there all but the last key are opened
+//! again.
 
 use std::ptr;
 
@@ -17,16 +18,25 @@ use crate::error::Error;
 
 /// Keys that were read. Each is named by another argument of the call, and no two have the same name.
 pub(crate) struct Keys<'a, 'c> {
+    /// The call whose arguments name the keys. It is borrowed mutably, so that no [`Key`](super::key::Key) can be open
+    /// meanwhile.
     call: &'a mut Call<'c>,
+    /// The keys in the order in which they were read.
     read: Vec<ReadKey>,
     /// How many keys, from the first one on, were read before code of other modules may have run.
+    ///
+    /// Their addresses must not be used any longer. The bucket in such a key may have changed too, but its decision is
+    /// kept.
     outdated: usize,
 }
 
+/// One key that was read and closed again.
 struct ReadKey {
+    /// The argument that names it.
     argument: usize,
-    /// The bucket in the key and the address of its bytes.
+    /// The bucket in the key and the address of its bytes. `None` if the key was missing.
     loaded: Option<(State, *mut u8)>,
+    /// Whether it was written in place, so that its event must still be sent.
     is_written: bool,
 }
 
@@ -37,6 +47,7 @@ fn open_runs_code_before_lookup() -> bool {
 }
 
 impl<'a, 'c> Keys<'a, 'c> {
+    /// No keys yet, with room for `capacity`.
     pub(crate) fn new(call: &'a mut Call<'c>, capacity: usize) -> Self {
         Self {
             call,
@@ -46,6 +57,14 @@ impl<'a, 'c> Keys<'a, 'c> {
     }
 
     /// The bucket in the key named by argument `argument`. `None` if the key is missing.
+    ///
+    /// Read each key once: two arguments with the same name would give two buckets, of which the second overwrites the
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongType`] if the key holds something else, [`Error::WrongArity`] if there is no such argument.
+    /// Nothing has changed then.
     pub(crate) fn read(&mut self, argument: usize) -> Result<Option<State>, Error> {
         let mut key = self.call.open_for_writing(argument)?;
         let state = key.state()?;
@@ -65,8 +84,16 @@ impl<'a, 'c> Keys<'a, 'c> {
 
     /// Applies one change to each key, in the order in which they were read, as `Key::save` does.
     ///
-    /// If a callback has changed a key since it was read, the last write wins: the decision is stored even if the bucket
-    /// was deleted or replaced by another bucket. A key that now holds another type is left as it is.
+    /// Keys whose bytes have not moved and whose deadline stays are written first, in place and without a callback in
+    /// between. Then all others are opened again, one by one. The events of the first group come last, since a callback
+    /// could otherwise move bytes that are not written yet.
+    ///
+    /// If a callback has changed a key since it was read, the last write wins: the decision is stored even if the
+    /// bucket was deleted or replaced by another bucket. A key that now holds another type is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotReplicated`]. It comes with the first key or not at all, so nothing has changed then.
     pub(crate) fn save(mut self, changes: impl Iterator<Item = Change>) -> Result<(), Error> {
         let mut reopened = Vec::new();
         for (i, change) in changes.enumerate() {
@@ -88,6 +115,8 @@ impl<'a, 'c> Keys<'a, 'c> {
 
     /// Writes a bucket at the address where it was read, if that is still valid and the deadline does not move. Returns
     /// whether it did. Runs no code of other modules.
+    ///
+    /// The event is left to [`Keys::save`], which sends it once nothing more is written in place.
     fn write_in_place(&mut self, i: usize, change: &Change) -> Result<bool, Error> {
         let Some(key) = self.read.get_mut(i).filter(|_| i >= self.outdated) else {
             return Ok(false);
@@ -101,14 +130,16 @@ impl<'a, 'c> Keys<'a, 'c> {
         }
         let name = self.call.argument(key.argument).ok_or(Error::WrongArity)?;
         replicate(self.call.context(), name, Some((&bytes, deadline_ms)))?;
-        // SAFETY: the key was opened for writing and holds a string of this length, whose bytes have not
-        // moved: no code of other modules ran since they were read, and the keys read and written since have other names.
+        // SAFETY: the key was opened for writing and holds a string of this length, whose bytes have not moved: no code
+        // of other modules ran since they were read, and the keys read and written since have other names.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), stored, State::LEN) };
         self.call.context().signal_modified(name);
         key.is_written = true;
         Ok(true)
     }
 
+    /// Opens a key again and applies its change to whatever bucket it holds now, or creates one. Does nothing if it
+    /// holds something else by now.
     fn reopen_and_write(&mut self, i: usize, change: Change) -> Result<(), Error> {
         let argument = self.read.get(i).map_or(0, |key| key.argument);
         let mut key = self.call.open_for_writing(argument)?;

@@ -1,6 +1,7 @@
 //! Loading and unloading as Redis does them: the two symbols of the shared library, and what both need of the C API.
 //!
-//! What the module registers is in `load.rs`; when it refuses to be unloaded is in `unload.rs`.
+//! What the module registers is in `load.rs`; when it refuses to be unloaded is in `unload.rs`. Both are passed in as
+//! functions, because this folder imports nothing above it.
 
 use std::ffi::{CStr, c_int};
 
@@ -12,8 +13,9 @@ use super::ffi::{Argv, Ctx, ERR, OK};
 use super::guard::{guard, log_panics};
 use super::propagation;
 
-/// The name in MODULE LIST, and the version there: 0.1.0.
+/// The name in MODULE LIST, and the prefix of the fields in INFO. Redis refuses to load a second module of this name.
 const NAME: &CStr = c"rl";
+/// The version in MODULE LIST: 100 stands for 0.1.0.
 const VERSION: c_int = 100;
 
 /// Defines the symbols that Redis looks for in a module. `$load` registers everything or gives the reason why not;
@@ -49,7 +51,10 @@ macro_rules! module {
 }
 pub(crate) use module;
 
-/// Loads the module. `ERR` makes Redis refuse it.
+/// Loads the module. `ERR` makes Redis refuse it and take back what was registered.
+///
+/// `Export_RedisModule_Init` comes first: it looks up the functions of the API, none of which can be called before, not
+/// even to log. It fails if a module of this name is loaded. A panic in `load` refuses the module as well.
 ///
 /// # Safety
 ///
@@ -82,6 +87,8 @@ pub(crate) unsafe fn on_load(
 }
 
 /// Unloads the module. `ERR` makes Redis keep it.
+///
+/// Buckets stay in the keyspace. If `may_unload` panics, the module is unloaded.
 ///
 /// # Safety
 ///

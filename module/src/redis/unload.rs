@@ -1,4 +1,5 @@
-//! Calls `LIST` commands of the server, which the check before unloading needs. What is looked for is in `../unload.rs`.
+//! Calls `LIST` commands of the server, which the check before unloading needs. What is looked for is in
+//! `../unload.rs`.
 
 use std::ffi::CStr;
 
@@ -8,9 +9,13 @@ use super::context::Context;
 use super::ffi::api;
 
 impl Context {
-    /// Runs `command LIST`, whose reply is a string or an array of strings, and returns whether `matches` is true of one.
+    /// Runs `command LIST`, whose reply is a string or an array of strings, and returns whether `matches` is true of
+    /// one.
     ///
     /// `false` if the server does not have the command: it can be renamed.
+    ///
+    /// `Call` runs the command with all rights, whatever the user may run who unloads the module. It can run code of
+    /// other modules, so no key may be open.
     pub(crate) fn list_has(self, command: &CStr, matches: impl Fn(&[u8]) -> bool) -> bool {
         // SAFETY: the context is alive; the format fits the one argument. The reply is read before it is freed, once.
         unsafe {

@@ -2,6 +2,9 @@
 //!
 //! Each connection is a task that runs [`super::connection`]. Which ones to close for new ones is up to
 //! [`super::eviction`].
+//!
+//! One task per listener owns everything here, so nothing is locked. While it waits for a slot it accepts nothing;
+//! connections that are open are served meanwhile, by their own tasks.
 
 use std::collections::HashMap;
 use std::io;
@@ -28,16 +31,23 @@ use crate::site::Site;
 /// Open files that are not client connections: the listeners, Redis, the log, the runtime's own.
 const OTHER_FILES: u64 = 64;
 
-/// How long to wait before accepting again when files or memory ran out, or when no connection was idle.
+/// How long to wait before accepting again when files or memory ran out, or when no connection was idle. It bounds how
+/// often all connections are looked at in a flood.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// How long a client may take to read a response. The time until the response is finished does not count.
+///
+/// The listener sets the same time for data that the kernel has taken, as `TCP_USER_TIMEOUT`; this process cannot see
+/// how much of that the client has read.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often all connections are checked for [`RESPONSE_TIMEOUT`].
+/// How often all connections are checked for [`RESPONSE_TIMEOUT`]. A client may take up to this much longer.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves `site` on `listener` until `shutdown`. Then finishes requests in flight, until the deadline of the shutdown.
+///
+/// It returns once the last connection is closed, or at that deadline, which closes the rest. A process with two
+/// listeners calls it once for each, and `-max-connections` then holds for each.
 pub async fn serve(
     listener: TcpListener,
     site: Site,
@@ -57,18 +67,26 @@ pub async fn serve(
 
 /// The open connections of one listener.
 struct Connections {
+    /// Serves each connection.
     server: Arc<ConnectionServer>,
     metrics: Arc<Metrics>,
+    /// The maximum number of connections: `-max-connections`, or what the limit of open files allows.
     max: usize,
     shutdown: Shutdown,
+    /// One task for each connection. Connections that were told to close count until their task has ended.
     tasks: JoinSet<()>,
     /// The connections that may be closed, by the id of their task.
+    ///
+    /// One that was told to close is no longer here, so it is not closed twice.
     open: HashMap<Id, (AbortHandle, Arc<Activity>)>,
+    /// Throttles the two warnings below, together.
     throttle: LogThrottle,
+    /// Ticks each [`SWEEP_INTERVAL`].
     sweep: Interval,
 }
 
 impl Connections {
+    /// No connections yet. Raises the limit of open files if it is too low.
     fn new(site: Site, flags: &ServingFlags, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -84,6 +102,10 @@ impl Connections {
         }
     }
 
+    /// Accepts and opens connections for ever. It ends only by being dropped.
+    ///
+    /// A slot is made after a connection was accepted and before it is opened, so one connection more than the maximum
+    /// exists for a moment.
     async fn accept_from(&mut self, listener: &TcpListener) -> ! {
         loop {
             match self.accept(listener).await {
@@ -101,6 +123,8 @@ impl Connections {
         }
     }
 
+    /// Waits for the next connection. Meanwhile takes note of those that ended, and closes those whose client does not
+    /// read.
     async fn accept(&mut self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
             tokio::select! {
@@ -162,6 +186,7 @@ impl Connections {
         }
     }
 
+    /// Closes a connection by ending its task, and counts it under `reason`. What is left of a response is not sent.
     fn close(&mut self, id: Id, reason: &Counter) {
         if let Some((task, _)) = self.open.remove(&id) {
             task.abort();
@@ -169,6 +194,7 @@ impl Connections {
         }
     }
 
+    /// Starts to serve an accepted connection.
     fn open(&mut self, (stream, peer): (TcpStream, SocketAddr)) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!("{peer}: TCP_NODELAY: {error}");
@@ -182,12 +208,15 @@ impl Connections {
         self.open.insert(task.id(), (task, activity));
     }
 
+    /// Takes note of a connection whose task has ended, by itself, by [`Connections::close`] or by a panic.
     fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
         let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
         self.open.remove(&id);
         self.metrics.connections.open.dec();
     }
 
+    /// Waits until all connections have ended, at most until `deadline`. The connections know of the shutdown
+    /// themselves. Dropping `self` closes those that are left.
     async fn finish(mut self, deadline: Instant) {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if timeout_at(deadline, all).await.is_err() {
@@ -215,8 +244,10 @@ fn is_client_error(error: &io::Error) -> bool {
     )
 }
 
-/// Raises the process's limit of open files for this many connections, as far as the hard limit allows. Returns how many
-/// connections the limit allows, at least 1.
+/// Raises the process's limit of open files for this many connections, as far as the hard limit allows. Returns how
+/// many connections the limit allows, at least 1.
+///
+/// A limit that cannot be raised is no error: the server then serves fewer connections and logs a warning.
 fn allowed_by_open_files(connections: usize) -> usize {
     let wanted = u64::try_from(connections)
         .unwrap_or(u64::MAX)

@@ -1,7 +1,11 @@
 //! Serves one connection: HTTP/1.1 or HTTP/2, by its first bytes, until it is idle for too long.
 //!
 //! The bounds of what one connection may hold in memory are here. How many connections there are is up to
-//! [`super::acceptor`].
+//! [`super::acceptor`]. Each request goes to [`Site::screen`] and then to [`Site::routes`]; what they answer is up to
+//! [`crate::http`].
+//!
+//! Hyper closes connections gracefully: it finishes the requests in flight and takes no new ones. It does so here for
+//! an idle connection and at shutdown. An eviction does not come through this file; it ends the task.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -33,38 +37,48 @@ use crate::metrics::{Metrics, RouteLabels};
 use crate::shutdown::Shutdown;
 use crate::site::Site;
 
-/// Maximum size of a request's head in bytes. A larger one gets 431.
+/// Maximum size of a request's head in bytes. A larger one gets 431. HTTP/2 counts 32 bytes more for each header than
+/// its name and value have.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Maximum number of bytes of request bodies that an HTTP/2 client may send ahead. No request needs a body, so this is the
-/// smallest value that HTTP/2 allows.
+/// Maximum number of bytes of request bodies that an HTTP/2 client may send ahead. No request needs a body, so this is
+/// the smallest value that HTTP/2 allows.
 const BODY_BYTES: u32 = 65_535;
 
-/// Maximum number of concurrent requests of one HTTP/2 connection. Each takes memory until its response is sent, so this
-/// bounds the memory of a client that does not read. At 1 ms for each response it is enough for 16,000 a second.
+/// Maximum number of concurrent requests of one HTTP/2 connection. Each takes memory until its response is sent, so
+/// this bounds the memory of a client that does not read. At 1 ms for each response it is enough for 16,000 a second.
 const MAX_STREAMS: u32 = 16;
 
 /// Maximum number of bytes of one response that HTTP/2 buffers.
 const SEND_BYTES: usize = 16 * 1024;
 
-/// How often the server pings an HTTP/2 client, and how long the client may take to answer.
+/// How often the server pings an HTTP/2 client. It finds a client that vanished while a request is in flight, where no
+/// other time-out applies.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the client may take to answer a ping before its connection is closed.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection that the server closes may take, apart from requests in flight.
+/// How long a connection that the server closes may take, apart from requests in flight. Without it a client that does
+/// not read could keep a closing connection open.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What all connections of one listener share.
+/// What all connections of one listener share. None of it changes once the first is accepted.
 pub(crate) struct ConnectionServer {
+    /// The bounds above, as hyper takes them.
     builder: Builder<TokioExecutor>,
+    /// [`Site::routes`]. Each request clones it, which is cheap.
     routes: Router,
+    /// [`Site::screen`].
     screen: fn(&Request<Incoming>) -> Option<Response>,
     metrics: Arc<Metrics>,
+    /// `-header-timeout`: how long a new connection may take to send its first request.
     header_timeout: Duration,
+    /// `-idle-timeout`: how long a connection may take from a response to its next request.
     idle_timeout: Duration,
 }
 
 impl ConnectionServer {
+    /// The server of one listener, with `site` for each request.
     pub(crate) fn new(site: Site, flags: &ServingFlags, metrics: Arc<Metrics>) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         // Hyper's own time-out for heads would close idle connections too, and does not run while hyper detects the
@@ -93,7 +107,10 @@ impl ConnectionServer {
         }
     }
 
-    /// Serves one connection until the client closes it, it times out or the server stops. Requests in flight are finished.
+    /// Serves one connection until the client closes it, it times out or the server stops. Requests in flight are
+    /// finished.
+    ///
+    /// An error ends this connection only and is logged at level debug: clients can cause any number of them.
     pub(crate) async fn serve(
         self: Arc<Self>,
         (stream, peer): (TcpStream, SocketAddr),
@@ -126,6 +143,11 @@ impl ConnectionServer {
         }
     }
 
+    /// Answers one request, counts it, and marks its response as unsent.
+    ///
+    /// The duration that is counted is the time until the response was finished, delays by shaping included, and not
+    /// the time until it is sent. A request that the screen rejects is counted without its route. Every response gets
+    /// `X-Content-Type-Options: nosniff`.
     async fn respond(
         self: Arc<Self>,
         activity: Arc<Activity>,
@@ -156,7 +178,8 @@ impl ConnectionServer {
     }
 }
 
-/// Whether the kernel closed the connection because the client did not read for too long.
+/// Whether the kernel closed the connection because the client did not read for too long: the `TCP_USER_TIMEOUT` of the
+/// listener. Hyper wraps the error, so the sources are searched.
 fn is_time_out(error: &(dyn Error + 'static)) -> bool {
     let io = error.downcast_ref::<io::Error>();
     io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)

@@ -1,4 +1,8 @@
 //! A response body that records when it has been sent, for [`super::activity`].
+//!
+//! It changes no byte of the response. Hyper has written data once it drops the chunk that held them, which is the one
+//! sign of it that a body can see. "Sent" means given to the kernel; whether the client has read it is the business of
+//! `TCP_USER_TIMEOUT`.
 
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -15,10 +19,12 @@ use super::activity::UnsentResponse;
 /// last chunk carries the mark.
 pub(crate) struct Delivery {
     body: Body,
+    /// The mark. `None` once the last chunk has it.
     unsent: Option<UnsentResponse>,
 }
 
 impl Delivery {
+    /// Wraps a body. Without a mark it records nothing.
     pub(crate) fn new(body: Body, unsent: Option<UnsentResponse>) -> Self {
         Self { body, unsent }
     }
@@ -28,6 +34,8 @@ impl HttpBody for Delivery {
     type Data = Chunk;
     type Error = axum::Error;
 
+    /// Passes the next frame on. The mark moves into the frame after which the body is at its end; if that frame has no
+    /// data, or there is none, the response counts as sent.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -53,8 +61,10 @@ impl HttpBody for Delivery {
     }
 }
 
-/// A chunk of a body. The last chunk holds the mark that the response is unsent. Hyper drops a chunk once it is written.
+/// A chunk of a body. The last chunk holds the mark that the response is unsent. Hyper drops a chunk once it is
+/// written.
 pub(crate) struct Chunk {
+    /// What is left to write of this chunk.
     bytes: Bytes,
     _unsent: Option<UnsentResponse>,
 }

@@ -1,4 +1,7 @@
 //! The listening socket: its address, and the options that accepted connections inherit.
+//!
+//! Accepting is up to [`super::acceptor`]. Options that the kernel does not inherit, such as `TCP_NODELAY`, are set
+//! there for each connection.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -12,11 +15,15 @@ use super::acceptor::RESPONSE_TIMEOUT;
 /// Maximum number of connections that wait to be accepted. On most machines the kernel's own limit is lower.
 const BACKLOG: i32 = 4096;
 
-/// Bytes that the kernel buffers for one connection in each direction. Linux doubles this for its bookkeeping. Without a
-/// bound the buffers of a client that does not read grow to megabytes. The head of a request and a response fit.
+/// Bytes that the kernel buffers for one connection in each direction. Linux doubles this for its bookkeeping. Without
+/// a bound the buffers of a client that does not read grow to megabytes. The head of a request and a response fit.
 const SOCKET_BUFFER: usize = 16 * 1024;
 
-/// Listens on `addr`, a `host:port`. Without a host, on all addresses of both families.
+/// Listens on `addr`, a `host:port`. Without a host, on all addresses of both families. Port 0 lets the system choose
+/// one.
+///
+/// A host name that has several addresses is bound at the first of them. Call it inside a Tokio runtime, which the
+/// listener registers with; outside of one it panics. Looking the name up blocks, so call it before anything is served.
 ///
 /// # Errors
 ///
@@ -31,6 +38,7 @@ pub fn listen(addr: &str, flag: &str) -> io::Result<TcpListener> {
     bind(addr).map_err(with_flag)
 }
 
+/// Resolves the address and binds it. Without a host that is the unspecified IPv6 address, which accepts IPv4 as well.
 fn bind(addr: &str) -> io::Result<TcpListener> {
     let Some(port) = addr.strip_prefix(':') else {
         let resolved = addr.to_socket_addrs()?.next();
@@ -48,6 +56,10 @@ fn bind(addr: &str) -> io::Result<TcpListener> {
     }
 }
 
+/// Binds one address, with the options that all connections of the server have.
+///
+/// `SO_REUSEADDR` lets a restarted server bind while connections of the old one are in TIME_WAIT. It does not let two
+/// servers share a port.
 fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     if addr.is_ipv6() {
@@ -55,8 +67,8 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // Accepted connections inherit these three. The time-out is for responses in the kernel's buffer, which this process
-    // cannot see.
+    // Accepted connections inherit these three. The time-out is for responses in the kernel's buffer, which this
+    // process cannot see.
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.set_tcp_user_timeout(Some(RESPONSE_TIMEOUT))?;

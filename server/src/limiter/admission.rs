@@ -2,13 +2,19 @@
 //!
 //! Without a bound, one caller that floods makes all others wait. So a call that exceeds a bound is rejected at once.
 //! Callers are distinguished by a hash of their key, as in stochastic fairness queueing (McKenney 1990): memory is
-//! constant, and two callers share a bound only if their hashes collide. The hash has a random seed, so nobody can
-//! plan a collision.
+//! constant, and two callers share a bound only if their hashes collide. The hash has a random seed, so nobody can plan
+//! a collision.
+//!
+//! Each connection has its own [`Admission`], in [`super::live_connection`]. All threads that serve requests use it,
+//! without a lock.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The largest number of calls to one server that have no reply yet.
+///
+/// At 100,000 replies a second the last of them waits for 10 ms, a fifth of the default deadline. A queue that is
+/// longer than the deadline would be work that nobody waits for.
 pub(super) const MAX_CALLS: u64 = 1024;
 
 /// The largest number of calls that one caller may wait for: a quarter of all, so that one caller alone does not make
@@ -21,27 +27,30 @@ const BUSY_CALLS: u64 = MAX_CALLS / 2;
 /// The largest number of calls that one caller may wait for while the server is busy.
 const MAX_CALLS_PER_CALLER_WHILE_BUSY: u32 = 4;
 
-/// The number of hash values that distinguish callers.
+/// The number of hash values that distinguish callers. Two given callers have the same one with a probability of 1 in
+/// 1024.
 const HASHES: usize = 1024;
 
 /// Counts the calls that each caller waits for.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// The waiting calls by hash of their key.
+    /// The waiting calls by hash of their key. A call that was admitted and timed out waits no longer, although Redis
+    /// may still have to process it; that one counts in `unanswered` only.
     waiting: Box<[AtomicU32]>,
+    /// The hash, with a seed of this value alone.
     hasher: RandomState,
 }
 
-/// Why a call is not sent.
+/// Why a call is not sent. Redis has no part in it, so no tokens are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
-    /// The caller waits for too many calls.
+    /// The caller waits for too many calls. Others may still be admitted.
     Caller,
-    /// Too many calls wait for the server.
+    /// Too many calls wait for the server, whoever makes them.
     Server,
 }
 
-/// Counts one waiting call until it is dropped.
+/// Counts one waiting call until it is dropped. Keep it until the reply is there or the call is given up.
 #[derive(Debug)]
 pub(super) struct Permit<'a>(&'a AtomicU32);
 
@@ -56,6 +65,18 @@ impl Default for Admission {
 
 impl Admission {
     /// Admits one more call for `key` while `unanswered` calls to the server have no reply.
+    ///
+    /// | `unanswered` | calls that one caller may wait for |
+    /// |---|---|
+    /// | 0 to 511 | 256 |
+    /// | 512 to 1023 | 4 |
+    /// | 1024 and more | none |
+    ///
+    /// `unanswered` is that of [`Traffic`](super::traffic::Traffic) and not a count of permits: calls that timed out
+    /// have no permit any longer, but Redis still has to process them.
+    ///
+    /// Several threads that call this at once may pass the bound of the server by a few calls. The bound of a caller is
+    /// never passed.
     ///
     /// # Errors
     ///
@@ -77,6 +98,7 @@ impl Admission {
         Ok(permit)
     }
 
+    /// The counter that the callers with the hash of this key share.
     fn waiting(&self, key: &str) -> &AtomicU32 {
         let hash = self.hasher.hash_one(key);
         let index = usize::try_from(hash).unwrap_or_default() % self.waiting.len();

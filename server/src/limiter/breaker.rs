@@ -20,9 +20,20 @@ use crate::limit::Unavailable;
 use crate::metrics::BreakerState;
 
 /// Error codes of a server that refuses every call, whatever it is.
+///
+/// - `LOADING`: the server reads its data from disk.
+/// - `MASTERDOWN`: a replica without its primary, which does not serve stale data.
+/// - `NOAUTH`: the server demands a login that this connection does not have.
+/// - `READONLY`: a replica, for example an old primary after a failover.
+///
+/// The link then connects anew until its first call is not refused so, to the address that Sentinels name by then, if
+/// there are any. `OOM` and `NOPERM` are not among the codes: they depend on the command and its key.
 const NOT_SERVING_CODES: [&str; 4] = ["LOADING", "MASTERDOWN", "NOAUTH", "READONLY"];
 
 /// What is known of a server: `C` is what requests use while it is connected.
+///
+/// [`super::link`] keeps one for its server, and [`super::cluster`] one for the map of slots. Only the task that
+/// connects changes it; requests read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LinkState<C> {
     /// An attempt to connect is running, and requests wait for it.
@@ -35,6 +46,9 @@ pub(super) enum LinkState<C> {
 
 impl<C> LinkState<C> {
     /// The state of the circuit breaker: closed while calls pass.
+    ///
+    /// The breaker is open while the server is [`LinkState::Gone`]. There is no half-open state: attempts to connect,
+    /// and not requests, find out whether the server is back.
     pub(super) fn breaker_state(&self) -> BreakerState {
         match self {
             Self::Connecting => BreakerState::Connecting,
@@ -56,6 +70,8 @@ impl<C: Clone> LinkState<C> {
 }
 
 /// Why a connection is given up.
+///
+/// The first reason of a connection counts. [`DisconnectReason::next_state`] says what follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DisconnectReason {
     /// The connection is closed.
@@ -80,7 +96,8 @@ impl fmt::Display for DisconnectReason {
 }
 
 impl DisconnectReason {
-    /// The reason behind an error reply with this code. `None` if the error is about the call only.
+    /// The reason behind an error reply with this code, which is in upper case as Redis sends it. `None` if the error
+    /// is about the call only.
     pub(super) fn from_error_code(code: &str) -> Option<Self> {
         NOT_SERVING_CODES
             .contains(&code)
@@ -97,6 +114,7 @@ impl DisconnectReason {
     }
 }
 
+/// What requests get that fail for this reason. Clients see only whether Redis answers, or its error code.
 impl From<DisconnectReason> for Unavailable {
     fn from(reason: DisconnectReason) -> Self {
         match reason {

@@ -1,10 +1,11 @@
 //! Redis Cluster: a link to each primary, and the map of slots that finds the one for a key.
 //!
-//! One task, [`maintain_slots`], keeps the map. Requests use it, and follow redirections.
+//! One task, [`maintain_slots`], keeps the map. Requests use it, and follow redirections. A request that fails or is
+//! redirected wakes the task; without such requests the map is not refreshed, and need not be.
 //!
-//! The cluster client of the `redis` crate is not used: it sends a failed call again, and all its callers wait while
-//! it asks an unresponsive node for the slots. Here each primary has its own circuit breaker, and only a call that a
-//! node did not execute (MOVED, ASK) is sent to another.
+//! The cluster client of the `redis` crate is not used: it sends a failed call again, and all its callers wait while it
+//! asks an unresponsive node for the slots. Here each primary has its own circuit breaker, and only a call that a node
+//! did not execute (MOVED, ASK) is sent to another.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,30 +25,36 @@ use super::slots::Slots;
 use crate::limit::{LimitRequest, Unavailable};
 use crate::redis_address::{Node, Server, node, with_host_port};
 
-/// How many redirections one request follows. Each takes a round trip of its deadline.
+/// How many redirections one request follows. Each takes a round trip of its deadline. More than one is unusual: it
+/// takes nodes that disagree about a slot.
 const MAX_REDIRECTIONS: usize = 5;
 
-/// The shortest time from one refresh of the slots to the next.
+/// The shortest time from one refresh of the slots to the next, however many requests fail meanwhile.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long one node may take to reply to CLUSTER SLOTS.
 const SLOTS_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A node that is or was a primary, and the link to it.
+/// A node that is or was a primary, and the link to it. Requests that found it in an old map keep it alive until they
+/// end.
 #[derive(Debug)]
 struct Primary {
+    /// The host and port under which the cluster knows it, or those in `-redis`.
     node: Node,
     link: Link,
 }
 
+/// The map of slots that requests use.
 type Primaries = Slots<Arc<Primary>>;
 
-/// Sends each request to the primary that serves its key.
+/// Sends each request to the primary that serves its key. Dropping it ends the task and the links.
 #[derive(Debug)]
 pub(super) struct Cluster {
     nodes: Arc<Nodes>,
+    /// The latest map. [`LinkState::Gone`] only while none was ever received: a map that may be outdated is better than
+    /// none.
     slots: watch::Receiver<LinkState<Arc<Primaries>>>,
-    /// Aborts the task when dropped.
+    /// Runs [`maintain_slots`]. Dropping the set aborts the task.
     _task: JoinSet<()>,
 }
 
@@ -58,7 +65,9 @@ struct Nodes {
     seeds: HashSet<Node>,
     /// The first seed. Other nodes are reached with its TLS settings and login.
     template: Server,
+    /// What the links share. The task runs on the same runtime as they do.
     config: LinkConfig,
+    /// The links by node. Locked for a lookup only, and never across an `await`.
     primaries: Mutex<HashMap<Node, Arc<Primary>>>,
     /// Notified by requests that failed or were redirected, so that the slots are refreshed.
     outdated: Notify,
@@ -90,6 +99,11 @@ impl Cluster {
 
     /// Sends the request to the primary of its key, follows redirections, and waits for the decision until
     /// `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::decide`]. [`CallError::Moved`] or [`CallError::Ask`] if there were more than [`MAX_REDIRECTIONS`].
+    /// `CLUSTERDOWN` at once if no node serves the slot. Every error but overload makes the slots be refreshed.
     pub(super) async fn decide(
         &self,
         request: &LimitRequest,
@@ -106,6 +120,10 @@ impl Cluster {
         decision
     }
 
+    /// Sends the request, and again to each node that a redirection names.
+    ///
+    /// A redirection says that the node did not execute the call, so sending it to another takes tokens once. ASK is
+    /// for this call alone. MOVED is for all later ones as well, so it makes the map be refreshed.
     async fn decide_by_primary(
         &self,
         request: &LimitRequest,
@@ -130,6 +148,7 @@ impl Cluster {
         reply
     }
 
+    /// The primary of a key in the latest map. Waits for the first map until `deadline`.
     async fn primary_of(&self, key: &str, deadline: Instant) -> Result<Arc<Primary>, CallError> {
         let slots = ready(&self.slots, deadline)
             .await
@@ -143,7 +162,8 @@ impl Cluster {
 }
 
 impl Nodes {
-    /// Returns the node with its link, and makes the link if there is none yet.
+    /// Returns the node with its link, and makes the link if there is none yet. Making one does not wait for the
+    /// connection.
     fn primary(&self, node: &Node) -> Arc<Primary> {
         let primary = || {
             let server = with_host_port(&self.template, &node.host, node.port);
@@ -159,6 +179,12 @@ impl Nodes {
     ///
     /// Each refresh starts with another node. Otherwise one that is cut off from the others could give an old map for
     /// ever.
+    ///
+    /// Nodes whose links are gone fail at once. The others may take [`SLOTS_TIMEOUT`] each, one after the other.
+    ///
+    /// # Errors
+    ///
+    /// The reason of the last node; `CLUSTERDOWN` if it named no primary for any slot.
     async fn fetch_slots(&self, refresh: usize) -> Result<Slots<Node>, Unavailable> {
         let mut primaries: Vec<_> = self.locked().values().cloned().collect();
         let first = refresh.checked_rem(primaries.len()).unwrap_or_default();
@@ -176,6 +202,8 @@ impl Nodes {
     }
 
     /// Returns the links to the primaries, and drops the links to nodes that serve no slots and are gone.
+    ///
+    /// A node that lost its slots and still answers keeps its link: it redirects calls, and may get slots again.
     fn link_all(&self, slots: &Slots<Node>) -> Primaries {
         let wanted: HashSet<&Node> = slots.servers().chain(&self.seeds).collect();
         self.locked()
@@ -217,6 +245,7 @@ fn cluster_down() -> Unavailable {
     Unavailable::Refused("CLUSTERDOWN".to_owned())
 }
 
+/// The addresses of the primaries, sorted, each once, for the log.
 fn list(slots: &Slots<Node>) -> String {
     let names: BTreeSet<String> = slots.servers().map(Node::to_string).collect();
     Vec::from_iter(names).join(", ")

@@ -1,5 +1,7 @@
-//! The server to connect to: a fixed address, or the primary that Sentinels name. It is resolved for every
-//! connection.
+//! The server to connect to: a fixed address, or the primary that Sentinels name. It is resolved for every connection.
+//!
+//! So a failover or a changed DNS entry is noticed when the connection ends, and not before. [`super::link`] resolves
+//! an endpoint before each attempt. How an address is parsed is in [`crate::redis_address`].
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,13 +11,13 @@ use super::client::{ConnectError, primary_by_sentinel};
 use crate::limit::Unavailable;
 use crate::redis_address::{Server, sentinel_logins, with_host_port};
 
-/// How long one Sentinel may take to answer.
+/// How long one Sentinel may take to connect, and then to answer. A Sentinel that wants a login is asked twice.
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Where to connect.
+/// Where to connect. It is displayed as log lines name it, without a login.
 #[derive(Debug)]
 pub(super) enum Endpoint {
-    /// A fixed address. A host name is looked up for every connection.
+    /// A fixed address. A host name is looked up for every connection, by the client library.
     Server(Server),
     /// The current primary of these Sentinels.
     Primary(Sentinels),
@@ -27,6 +29,9 @@ impl Endpoint {
     /// # Errors
     ///
     /// If no Sentinel names a primary.
+    ///
+    /// The error of the last Sentinel that was asked. A fixed address never fails here; whether it can be reached is
+    /// found when connecting.
     pub(super) async fn server(&self) -> Result<Server, ConnectError> {
         match self {
             Self::Server(server) => Ok(server.clone()),
@@ -47,14 +52,16 @@ impl fmt::Display for Endpoint {
 /// The Sentinels that monitor one primary.
 #[derive(Debug)]
 pub(super) struct Sentinels {
+    /// At least one. Their logins are those of the servers that they monitor.
     sentinels: Vec<Server>,
     /// The name under which they monitor the primary.
     name: String,
-    /// How often the primary was looked up.
+    /// How often the primary was looked up. It chooses the Sentinel to start with.
     lookups: AtomicUsize,
 }
 
 impl Sentinels {
+    /// Sentinels that monitor the primary `name`. `sentinels` must not be empty.
     pub(super) fn new(sentinels: Vec<Server>, name: String) -> Self {
         Self {
             sentinels,
@@ -81,6 +88,8 @@ impl Sentinels {
     }
 
     /// Asks one Sentinel, first without a login, because it need not have the user of the servers that it monitors.
+    ///
+    /// The address in the answer gets the TLS settings, login and database of the Sentinel's address.
     async fn query(&self, sentinel: &Server) -> Result<Server, ConnectError> {
         let [anonymous, logged_in] = sentinel_logins(sentinel);
         let query = |sentinel| primary_by_sentinel(sentinel, &self.name, SENTINEL_TIMEOUT);

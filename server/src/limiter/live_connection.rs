@@ -2,7 +2,12 @@
 //! time-outs say about the server.
 //!
 //! A connection that must be given up reports the first reason for it and does no more. Connecting again is up to
-//! [`super::link`].
+//! [`super::link`]. Encoding and decoding is up to [`super::client`], counting to [`super::admission`] and
+//! [`super::traffic`].
+//!
+//! [`LiveConnection::decide`] runs in the tasks of the requests, on all threads at once. Everything else runs on the
+//! thread of [`super::io_thread`], which also reads and writes the bytes. A request whose client disconnects drops its
+//! future here. If its call was sent, Redis executes it, and the reply is read and discarded.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -27,22 +32,29 @@ use crate::redis_address::{Node, Server};
 /// finds replies that go to the wrong calls even if they happen to fit them.
 const CALLS_BETWEEN_CHECKS: u64 = 64;
 
-/// A connection with fewer calls is checked after this time.
+/// A connection with fewer calls is checked after this time. An unused one is not checked: the system's keepalive finds
+/// a dead peer.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A check without a reply is repeated after this time.
 const CHECK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often the deadline of a call is extended because this process noticed it too late.
+/// How often the deadline of a call is extended because this process noticed it too late. Each extension is half the
+/// deadline. After the last one the request is rejected as overload.
 const MAX_EXTENSIONS: u32 = 4;
 
 /// A connection and what is known of the calls over it. Many requests use it at once.
 #[derive(Debug)]
 pub(super) struct LiveConnection {
+    /// Encodes and sends the calls.
     connection: Connection,
+    /// Bounds the calls that wait.
     admission: Admission,
+    /// Counts the calls and replies.
     traffic: Traffic,
+    /// Gets the duration of each call.
     metrics: Arc<CallMetrics>,
+    /// Wakes [`LiveConnection::check_repeatedly`] before [`CHECK_INTERVAL`] is over.
     check_is_due: Notify,
     /// Holds the first reason to give the connection up. Later ones do not matter.
     disconnect: mpsc::Sender<DisconnectReason>,
@@ -54,6 +66,11 @@ impl LiveConnection {
     /// Connects to `server` and makes one call, which must have a reply within `deadline`, as those of requests must.
     ///
     /// The receiver gets the reason when the connection must be given up.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be reached, refuses the login, does not reply to that call in time, or refuses all calls.
+    /// Without a time-out for connecting itself, which [`super::link`] sets.
     pub(super) async fn open(
         server: &Server,
         deadline: Duration,
@@ -77,6 +94,14 @@ impl LiveConnection {
     }
 
     /// Sends the request and waits for its decision until `deadline`. Rejects it at once if too many calls wait.
+    ///
+    /// # Errors
+    ///
+    /// - Overload: a bound of [`super::admission`] is exceeded and nothing was sent, or the reply did not come by
+    ///   `deadline` although Redis replies to others.
+    /// - [`Unavailable::NoAnswer`]: Redis was silent until `deadline`. The call may still be executed.
+    /// - [`CallError::Closed`] and [`CallError::Mismatched`]: the connection is given up.
+    /// - The error that Redis replied.
     pub(super) async fn decide(
         &self,
         request: &LimitRequest,
@@ -87,7 +112,8 @@ impl LiveConnection {
         self.await_reply(reply, deadline).await
     }
 
-    /// Like [`LiveConnection::decide`], for a node that is still importing the slot of the key.
+    /// Like [`LiveConnection::decide`], for a node that is still importing the slot of the key: ASKING is sent before
+    /// the call.
     pub(super) async fn decide_importing(
         &self,
         request: &LimitRequest,
@@ -105,6 +131,8 @@ impl LiveConnection {
     }
 
     /// Asks this server, the cluster node `node`, which node serves which slots.
+    ///
+    /// It needs no permit: one task calls it, at most every 100 ms.
     pub(super) async fn slots(
         &self,
         node: &Node,
@@ -142,6 +170,9 @@ impl LiveConnection {
     /// Waits for the reply to a call until `deadline`, and judges the reply or the time-out. Every call ends here.
     ///
     /// The caller pins the reply, because a future passed by value would take its size twice in each waiting request.
+    ///
+    /// The duration of the call is recorded here, of a time-out too. A reply after the deadline is not waited for,
+    /// except that a deadline which this process noticed too late is extended.
     async fn await_reply<T>(
         &self,
         mut reply: Pin<&mut impl Future<Output = Result<T, CallError>>>,
@@ -183,6 +214,9 @@ impl LiveConnection {
     }
 
     /// Returns the reply, or [`CallError::Mismatched`] if it or an earlier one does not fit its call.
+    ///
+    /// Once a reply went to the wrong call, later ones that happen to fit cannot be trusted either, so none of them is
+    /// used. A reply with a reason to give the connection up is still returned to its request.
     fn verified<T>(&self, reply: Result<T, CallError>) -> Result<T, CallError> {
         if matches!(reply, Err(CallError::Mismatched)) {
             self.has_mismatch.store(true, Ordering::Relaxed);
@@ -196,13 +230,16 @@ impl LiveConnection {
         }
     }
 
+    /// Reports the reason to the task of the link, which stops to hand this connection out. Calls that wait over it are
+    /// not cancelled.
     fn give_up(&self, reason: DisconnectReason) {
         // The channel holds one reason, so this fails if there is one already.
         let _ = self.disconnect.try_send(reason);
     }
 }
 
-/// Makes the first call over a new connection. A reply that refuses only this call is good enough.
+/// Makes the first call over a new connection. A reply that refuses only this call is good enough: an unknown command,
+/// for example, shows that the server replies, and is reported with each request.
 async fn probe(connection: &Connection, deadline: Duration) -> Result<(), ConnectError> {
     let probe = LimitRequest::unique_probe();
     let Ok(reply) = timeout(deadline, connection.decide(&probe)).await else {

@@ -1,9 +1,13 @@
 //! The hash slots of a Redis Cluster: which node serves which key, and how a redirection is read. Pure.
+//!
+//! The cluster specification defines slots, hash tags and redirections. [`super::cluster`] keeps the map, and
+//! [`super::client`] decodes the reply of CLUSTER SLOTS to it.
 
 use crc::{CRC_16_XMODEM, Crc};
 
 use crate::redis_address::Node;
 
+/// The number of slots, fixed by the cluster specification.
 const SLOTS: u16 = 16384;
 
 /// The checksum that the Redis Cluster specification calls CRC16.
@@ -11,6 +15,9 @@ const CRC16: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
 /// Ranges of slots, each as first slot, last slot and its server, sorted by first slot. Slots may be without a
 /// server.
+///
+/// `T` is the server of a range: a [`Node`] as it is read from Redis, and then what the calls use. Ranges do not
+/// overlap in the reply of a node, and this type does not check it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Slots<T>(Vec<(u16, u16, T)>);
 
@@ -18,6 +25,9 @@ pub(super) struct Slots<T>(Vec<(u16, u16, T)>);
 ///
 /// An empty host stands for the host of the node that replied. `None` if the slot is not that of `key`, because then
 /// the error answers another call.
+///
+/// `MOVED 3999 host:port` and `ASK 3999 host:port` have the same details. An IPv6 address has no brackets in them, so
+/// the port is what follows the last colon.
 pub(super) fn redirection(details: &str, key: &[u8]) -> Option<Node> {
     let (for_slot, address) = details.split_once(' ')?;
     if for_slot.parse() != Ok(slot(key)) {
@@ -38,7 +48,7 @@ impl<T> FromIterator<(u16, u16, T)> for Slots<T> {
 }
 
 impl<T> Slots<T> {
-    /// The server of `key`, if its slot has one.
+    /// The server of `key`. `None` if no node serves its slot, as while a cluster is set up or has lost a primary.
     pub(super) fn server_of(&self, key: &[u8]) -> Option<&T> {
         let slot = slot(key);
         let after = self.0.partition_point(|(first, _, _)| *first <= slot);
@@ -68,12 +78,16 @@ fn slot(key: &[u8]) -> u16 {
 }
 
 /// What is inside the first pair of braces, if it is not empty.
+///
+/// `{user1}.a` and `{user1}.b` have the tag `user1`, and so the same slot. `None` without such a pair and for `{}`,
+/// where the whole key counts.
 fn hash_tag(key: &[u8]) -> Option<&[u8]> {
     let (_, rest) = split_once(key, b'{')?;
     let (tag, _) = split_once(rest, b'}')?;
     (!tag.is_empty()).then_some(tag)
 }
 
+/// What is before and after the first `delimiter`. `None` if there is none.
 fn split_once(bytes: &[u8], delimiter: u8) -> Option<(&[u8], &[u8])> {
     let index = bytes.iter().position(|byte| *byte == delimiter)?;
     Some((&bytes[..index], &bytes[index + 1..]))

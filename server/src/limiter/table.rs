@@ -1,26 +1,33 @@
 //! A bounded table of values by key, shared by all threads. When it is full it evicts the least recently used key.
 //!
-//! The deny cache and the local buckets keep their callers in it.
+//! The deny cache and the local buckets keep their callers in it. Both can lose one: an evicted denial is asked of
+//! Redis again, and an evicted local bucket starts anew.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-/// The table is divided into this many shards with a lock each, so that threads rarely wait for one another.
+/// The table is divided into this many shards with a lock each, so that threads rarely wait for one another. A table
+/// with fewer keys has a shard for each.
 const SHARDS: usize = 16;
 
+/// One part of the table. It bounds itself by [`Table::update`], since a bounded [`LruCache`] allocates for all of its
+/// keys at once.
 type Shard<V> = LruCache<Box<str>, V>;
 
 /// A least-recently-used table. Each shard evicts for itself, so the table may evict a little before it is full.
 pub(super) struct Table<V> {
     shards: Vec<Mutex<Shard<V>>>,
+    /// The maximum number of keys in each shard: the maximum of the table divided by the number of shards, rounded
+    /// down.
     max_per_shard: usize,
+    /// Assigns keys to shards. The seed is random, so clients cannot choose keys that fill one shard.
     hasher: RandomState,
 }
 
 impl<V: Copy> Table<V> {
-    /// A table of at most `max` keys. Memory is allocated as keys are added.
+    /// A table of at most `max` keys. Memory is allocated as keys are added. A table of zero keys keeps nothing.
     pub(super) fn with_capacity(max: usize) -> Self {
         let shards = max.clamp(1, SHARDS);
         let shard = || Mutex::new(LruCache::unbounded());
@@ -35,6 +42,9 @@ impl<V: Copy> Table<V> {
     ///
     /// `update` gets `None` if the table does not have the key, and removes the key by leaving `None`. Updating a key
     /// that the table has does not allocate: a flood of denied requests does just that.
+    ///
+    /// Either way the key becomes the most recently used one. The shard is locked while `update` runs, so it must not
+    /// wait and must not use the table, which would lock for ever.
     pub(super) fn update<R>(&self, key: &str, update: impl FnOnce(&mut Option<V>) -> R) -> R {
         let mut shard = self.shard(key);
         if let Some(stored) = shard.get_mut(key) {
@@ -57,6 +67,8 @@ impl<V: Copy> Table<V> {
         result
     }
 
+    /// Locks the shard of a key. A panic while the lock was held is ignored: values are replaced as a whole, so none is
+    /// half written.
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard<V>> {
         let hash = self.hasher.hash_one(key);
         let index = usize::try_from(hash).unwrap_or_default() % self.shards.len();

@@ -16,14 +16,21 @@ pub(super) const MAX_TIMEOUTS: u32 = 5;
 
 /// A timer that fires this late shows that the process is too busy to run its tasks. Shorter delays are normal
 /// scheduling.
+///
+/// It matters for deadlines below 20 ms only: half of any other is longer.
 const MIN_LATENESS: Duration = Duration::from_millis(10);
 
 /// The counters of one connection. All threads update them.
+///
+/// The counts are not updated together, so a thread may see one of two related changes. That can turn one time-out into
+/// another kind, which is tolerable: no single one closes the connection.
 #[derive(Debug)]
 pub(super) struct Traffic {
+    /// Time zero of the instants below, which are kept as microseconds so that they can be atomic.
     opened: Instant,
-    /// Redis is silent if no reply arrives for this long while a call waits.
+    /// Redis is silent if no reply arrives for this long while a call waits. Half the deadline.
     patience: Duration,
+    /// The number of calls that were sent, those that timed out included.
     sent: AtomicU64,
     /// The number of the latest call with a reply. Redis replies in order, so all calls before it have one too.
     answered: AtomicU64,
@@ -38,18 +45,19 @@ pub(super) struct Traffic {
 /// Why a call had no reply by its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timeout {
-    /// This process noticed the deadline too late to tell.
+    /// This process noticed the deadline too late to tell. The caller waits a little longer and asks again.
     Late,
-    /// Other calls had replies, so the queue of Redis is longer than the deadline.
+    /// Other calls had replies, so the queue of Redis is longer than the deadline. Overload.
     Queued,
-    /// No reply to any call arrived while this one waited.
+    /// No reply to any call arrived for at least half the deadline while this one waited. Redis may be gone; this call
+    /// alone does not show it.
     Silent,
     /// Silent, [`MAX_TIMEOUTS`] times in a row, and for two deadlines: Redis counts as gone.
     Gone,
 }
 
 impl Traffic {
-    /// The counters of a new connection whose calls wait for `deadline`.
+    /// The counters of a new connection whose calls wait for `deadline`. `opened` must not be after the first call.
     pub(super) fn new(deadline: Duration, opened: Instant) -> Self {
         Self {
             opened,
@@ -84,7 +92,7 @@ impl Traffic {
         self.patience
     }
 
-    /// Records the reply to the call with this number.
+    /// Records the reply to the call with this number. An error reply counts too: it shows that Redis is there.
     pub(super) fn reply(&self, call: u64, now: Instant) {
         self.answered.fetch_max(call, Ordering::Relaxed);
         self.last_reply_us.store(self.us(now), Ordering::Relaxed);
@@ -95,6 +103,15 @@ impl Traffic {
     }
 
     /// Finds out why a call that was sent at `sent` had no reply at `deadline`. `now` is when this process noticed.
+    ///
+    /// Call it once for each time-out: a silent one is counted.
+    ///
+    /// | condition, checked in this order | result |
+    /// |---|---|
+    /// | `now` is later than `deadline` by at least half a deadline and 10 ms | [`Timeout::Late`] |
+    /// | this call was sent, or any call had a reply, less than half a deadline ago | [`Timeout::Queued`] |
+    /// | at least the fifth in a row, the first of them at least two deadlines ago | [`Timeout::Gone`] |
+    /// | otherwise | [`Timeout::Silent`] |
     pub(super) fn time_out(&self, sent: Instant, deadline: Instant, now: Instant) -> Timeout {
         let late = now.saturating_duration_since(deadline);
         if late >= self.patience.max(MIN_LATENESS) {
@@ -117,15 +134,15 @@ impl Traffic {
         }
     }
 
-    /// Whether the first time-out is as long ago as two calls wait. In a flood many calls time out at the same moment, so that their
-    /// number alone would turn a short stall of Redis into an outage.
+    /// Whether the first time-out is as long ago as two calls wait. In a flood many calls time out at the same moment,
+    /// so that their number alone would turn a short stall of Redis into an outage.
     fn has_been_silent(&self, now: Instant) -> bool {
         let first_us = self.first_timeout_us.load(Ordering::Relaxed);
         let passed_us = self.us(now).saturating_sub(first_us);
         Duration::from_micros(passed_us) >= 4 * self.patience
     }
 
-    /// Microseconds from `opened` to `instant`.
+    /// Microseconds from `opened` to `instant`; 0 for an earlier one.
     fn us(&self, instant: Instant) -> u64 {
         let elapsed = instant.saturating_duration_since(self.opened);
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)

@@ -1,4 +1,7 @@
 //! Metrics of client connections: how many are open, and why the server closed others.
+//!
+//! `connections/acceptor.rs` and `connections/connection.rs` count here. Connections that clients close are not counted
+//! when they end, so opened and closed ones do not add up. The listeners of one process share the metrics.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -6,8 +9,9 @@ use prometheus_client::registry::Registry;
 
 use super::family::{by_label, registered};
 
+/// `rl_connections`, and `rl_connections_closed_total` by reason.
 pub(crate) struct ConnectionMetrics {
-    /// Connections that are open now.
+    /// Connections that are open now. One that is being closed counts until its task has ended.
     pub(crate) open: Gauge,
     /// Closed because the head of the first request did not arrive in time.
     header_timeout: Counter,
@@ -20,6 +24,7 @@ pub(crate) struct ConnectionMetrics {
 }
 
 impl ConnectionMetrics {
+    /// Registers the metrics.
     pub(super) fn new(registry: &mut Registry) -> Self {
         let closed = by_label(
             registry,
