@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn go_s_spelling_of_flags_and_clap_s_are_accepted() {
+    fn flags_may_have_one_dash_or_two() {
         for words in [
             ["-rate=5/30s", "-burst=7"].as_slice(),
             &["-rate", "5/30s", "-burst", "7"],

@@ -1,11 +1,11 @@
-//! Whose request it is: tables of what is written, and laws for whatever is.
+//! The address of the client: tables of examples, and properties that hold for any header.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 use rl_server::{ClientIpHeader, Proxies};
 
-/// The networks that the tests trust, and nobody else.
+/// The only networks that the tests trust.
 const TRUSTED: &str = "10.0.0.0/8, 192.0.2.7,2001:db8:ffff::/48,::ffff:172.16.0.0/108";
 
 fn proxies(header: ClientIpHeader) -> Proxies {
@@ -32,18 +32,15 @@ fn forwarded(lines: &[&str]) -> String {
 }
 
 #[test]
-fn nobody_is_believed_unless_trusted() {
+fn only_the_header_of_a_trusted_peer_counts() {
     let lines = || [b"203.0.113.9".as_slice()].into_iter();
-    let trusting_nobody = Proxies {
+    let no_proxies = Proxies {
         trusted: "".parse().expect("none"),
         header: ClientIpHeader::XForwardedFor,
     };
-    assert_eq!(
-        trusting_nobody.client(ip("10.0.0.1"), lines()),
-        ip("10.0.0.1")
-    );
+    assert_eq!(no_proxies.client(ip("10.0.0.1"), lines()), ip("10.0.0.1"));
     let proxies = proxies(ClientIpHeader::XForwardedFor);
-    for (peer, is_believed) in [
+    for (peer, is_trusted) in [
         ("10.255.0.1", true),
         ("11.0.0.1", false),
         ("192.0.2.7", true),
@@ -57,7 +54,7 @@ fn nobody_is_believed_unless_trusted() {
         ("172.32.0.1", false),
     ] {
         let client = proxies.client(ip(peer), lines());
-        let expected = if is_believed {
+        let expected = if is_trusted {
             ip("203.0.113.9")
         } else {
             ip(peer).to_canonical()
@@ -67,7 +64,7 @@ fn nobody_is_believed_unless_trusted() {
 }
 
 #[test]
-fn the_first_address_from_the_right_that_is_no_proxy_s_is_the_client_s() {
+fn the_rightmost_address_that_is_not_trusted_is_the_client_s() {
     for (lines, expected) in [
         (&["203.0.113.9"][..], "203.0.113.9"),
         (&["1.1.1.1, 203.0.113.9"], "203.0.113.9"),
@@ -86,7 +83,7 @@ fn the_first_address_from_the_right_that_is_no_proxy_s_is_the_client_s() {
 }
 
 #[test]
-fn what_cannot_be_read_ends_the_walk_at_the_last_that_could() {
+fn an_unreadable_element_ends_the_walk() {
     for unreadable in [
         "",
         " ",
@@ -146,7 +143,7 @@ fn ports_brackets_and_notation_do_not_matter() {
 }
 
 #[test]
-fn forwarded_is_read_by_its_grammar() {
+fn forwarded_is_parsed_by_its_grammar() {
     for (line, expected) in [
         ("for=203.0.113.9", "203.0.113.9"),
         ("FOR=203.0.113.9;proto=https", "203.0.113.9"),
@@ -216,7 +213,7 @@ fn a_long_list_is_read_from_the_right_only() {
 }
 
 #[test]
-fn headers_are_named_in_any_case_and_no_other_is_taken() {
+fn header_names_parse_in_any_case_and_others_are_errors() {
     for (text, header) in [
         ("x-forwarded-for", ClientIpHeader::XForwardedFor),
         ("FORWARDED", ClientIpHeader::Forwarded),
@@ -260,7 +257,7 @@ fn untrusted_address() -> impl Strategy<Value = IpAddr> {
     any_address().prop_filter("trusted", move |address| !trusted(address))
 }
 
-/// Bytes that mean something in these headers, more often than others.
+/// Any bytes, most of them significant in these headers.
 fn anything() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         4 => prop::sample::select(vec![
@@ -272,7 +269,7 @@ fn anything() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(part, 0..24).prop_map(|parts| parts.concat())
 }
 
-/// How a proxy may write an address in X-Forwarded-For.
+/// An address as a proxy may write it in X-Forwarded-For.
 fn as_node(address: IpAddr) -> impl Strategy<Value = String> {
     (any::<u16>(), 0..3).prop_map(move |(port, form)| match (address, form) {
         (IpAddr::V4(address), 1) => format!("{address}:{port}"),
@@ -282,7 +279,7 @@ fn as_node(address: IpAddr) -> impl Strategy<Value = String> {
     })
 }
 
-/// How a proxy may write it in Forwarded, with other parameters whose quoted values hold anything.
+/// An address as a proxy may write it in Forwarded, among parameters with arbitrary quoted values.
 fn as_element(address: IpAddr) -> impl Strategy<Value = String> {
     let parameter = ("(by|host|proto)", "[ -~]{0,12}").prop_map(|(name, value)| {
         let value = value.replace('\\', "\\\\").replace('"', "\\\"");
@@ -313,8 +310,8 @@ fn any_header() -> impl Strategy<Value = ClientIpHeader> {
     ]
 }
 
-/// What a chain of trusted proxies sends: the client's own bytes, then its address, then theirs, and whether each begins a
-/// new line.
+/// What a chain of trusted proxies sends: the client's own bytes, then its address, then those of the proxies, each
+/// with whether it starts a new line.
 #[derive(Clone, Debug)]
 struct Chain {
     header: ClientIpHeader,
@@ -326,9 +323,9 @@ struct Chain {
 impl Chain {
     fn lines(&self) -> Vec<Vec<u8>> {
         let mut lines = vec![self.own.clone()];
-        for (element, begins_a_line) in &self.written {
+        for (element, starts_a_line) in &self.written {
             match lines.last_mut() {
-                Some(line) if !begins_a_line => {
+                Some(line) if !starts_a_line => {
                     line.extend_from_slice(format!(", {element}").as_bytes());
                 }
                 _ => lines.push(element.clone().into_bytes()),
@@ -362,21 +359,21 @@ fn client_of(header: ClientIpHeader, peer: IpAddr, lines: &[Vec<u8>]) -> IpAddr 
 
 proptest! {
     #[test]
-    fn whatever_a_client_writes_itself_its_address_is_the_one_that_the_proxies_saw(
+    fn a_client_cannot_change_the_address_that_the_proxies_saw(
         chain in chain(), peer in trusted_address(),
     ) {
         prop_assert_eq!(client_of(chain.header, peer, &chain.lines()), chain.client.to_canonical());
     }
 
     #[test]
-    fn whatever_an_untrusted_peer_writes_its_address_is_its_own(
+    fn an_untrusted_peer_cannot_change_its_address(
         header in any_header(), peer in untrusted_address(), lines in prop::collection::vec(anything(), 0..4),
     ) {
         prop_assert_eq!(client_of(header, peer, &lines), peer.to_canonical());
     }
 
     #[test]
-    fn whatever_is_written_the_address_is_canonical(
+    fn the_address_is_always_canonical(
         header in any_header(), peer in any_address(), lines in prop::collection::vec(anything(), 0..4),
     ) {
         let client = client_of(header, peer, &lines);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rl_tests::{Bug, History, Redis, RedisServer, Setup, artifacts, eventually, wait_for_calls};
 
-use crate::persistence::{growing_aof, rewrite_aof};
+use crate::persistence::{incremental_aof, rewrite_aof};
 use crate::replication::{drop_links, wait_for_link};
 
 const KEYS: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -49,7 +49,7 @@ fn a_history_with_kills_and_restarts_keeps_the_promises() {
 
 /// Removes the last bytes of the AOF.
 fn truncate_aof(server: &RedisServer) {
-    let path = growing_aof(server);
+    let path = incremental_aof(server);
     let aof = fs::read(&path).expect("a file");
     fs::write(&path, &aof[..aof.len() - 20]).expect("written");
 }

@@ -1,4 +1,4 @@
-//! Integration tests on real processes: each suite, and what it covers.
+//! End-to-end tests on real processes. Each suite, with its subject:
 
 mod callbacks; // another module that changes keys while our commands run
 mod caller; // the client address: peers, trusted proxies, spoofed headers
@@ -25,33 +25,34 @@ mod layers; // dependencies of crates, and imports between folders
 mod leaks; // no leak and no invalid access, by valgrind and by the address sanitizer
 mod leaky; // RL.LEAKY: its delay, and the differences from RL.TOKEN
 mod log_flood; // the number of log lines that clients can cause
-mod memory; // bytes per key, a million callers, eviction, no memory left
-mod memory_http; // what clients can make the server hold, and how much `/metrics` can grow
-mod metrics; // what is counted, the board
+mod memory; // bytes per key, a million callers, eviction, out of memory
+mod memory_http; // memory that clients can make the server hold, and the maximum size of `/metrics`
+mod metrics; // `/metrics`, and the Grafana board
 mod multi; // RL.MULTI: all or nothing
-mod once; // what was sent to Redis is never sent again
+mod once; // a call is sent to Redis at most once
 mod operations; // health and the log
-mod outage; // Redis gone, stopped, back, or turning everybody away; the three ways to do without it
-mod packages; // what `tests/packages.sh` leaves behind
+mod outage; // Redis killed, stopped, restarted or refusing calls; the modes of -on-outage
+mod packages; // the policy-rc.d that `tests/packages.sh` writes and removes
 mod page; // the page at /, in a real browser
+mod page_charts; // the counts, levels and streams that the page shows
 mod peek; // RL.PEEK
 mod persistence; // RDB and AOF, with and without the module
 mod propagation; // a new replica or AOF misses no change, though none is sent while there is none
-mod proxies; // behind a real nginx, configured as server/README.md says, and behind two in a row
-mod questions; // what programs ask on behalf of others: key, cost, rate, burst
-mod readme; // README's commands print README's output
+mod proxies; // behind a real nginx, configured as in server/README.md, and behind two in a row
+mod query; // parameters of trusted callers: key, cost, rate, burst
+mod readme; // the examples, links and tables of the documents
 mod redis_addresses; // the forms of -redis, TLS, users and their rights
-mod redis_password; // where the password for Redis may stand, and where not
+mod redis_password; // where the password for Redis may be given
 mod replication; // what reaches a replica, and what does not
 mod run; // `make run`
 mod screening; // Host, pages of other origins, nosniff
 mod sentinel; // failovers by Sentinel
-mod server; // what the server tells of us: COMMAND, ACL, INFO, MODULE
+mod server; // what Redis reports about the module: COMMAND, ACL, INFO, MODULE
 mod server_modes; // ways to run a server: diskless loads, active defragmentation, I/O threads
-mod serving; // connections: time-outs, bounds, how many, the end
-mod shaping; // answers that wait for their turn
-mod shifted_replies; // one reply of Redis too many
-mod throttle; // RL.THROTTLE and CL.THROTTLE, and what redis-cell left
+mod serving; // connections: timeouts, limits of one, their number, shutdown
+mod shaping; // answers that -shape delays
+mod shifted_replies; // a surplus reply, after which replies and calls do not match
+mod throttle; // RL.THROTTLE and CL.THROTTLE, and values that redis-cell stored
 mod token; // RL.TOKEN as a client sees it: every field of its reply, every option
-mod unload; // MODULE UNLOAD while something still points to our commands
+mod unload; // MODULE UNLOAD while ACL rules or queued commands name the module's commands
 mod wall_clock; // rl-server's clock, set while it serves

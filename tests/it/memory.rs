@@ -4,7 +4,7 @@ use rl_tests::{Redis, RedisServer, eventually};
 /// How many commands are sent before their replies are read.
 const CHUNK: usize = 10_000;
 
-/// Runs `line` with each of `count` keys of 16 bytes in the place of `{}`.
+/// Runs `line` with each of `count` keys of 16 bytes in place of `{}`.
 fn for_each_key(redis: &mut Redis, count: usize, line: &str) {
     for first in (0..count).step_by(CHUNK) {
         let numbers = first..count.min(first + CHUNK);
@@ -23,10 +23,10 @@ fn bytes(redis: &mut Redis, field: &str) -> i64 {
     text.parse().expect("a number of bytes")
 }
 
-/// What keeps one caller's limit, by its name: what it is to be as large as, and the commands that make it.
+/// Three ways to store one caller's limit: a name, and the commands that create it.
 const FORMS: [(&str, &str); 3] = [
     ("bucket", "RL.TOKEN {} 1/1000d 20"),
-    // redis-cell writes its 19 digits as a string; a SET of digits that are a number of 64 bits would keep the number.
+    // redis-cell writes its 19 digits as a string. Redis would store digits that fit in 64 bits as a number.
     (
         "redis-cell's string",
         "SET {} 9999999999999999999 EX 86400000",
@@ -37,14 +37,15 @@ const FORMS: [(&str, &str); 3] = [
     ),
 ];
 
-/// Bytes of a key by `MEMORY USAGE`, and by what the server's memory grew, with its share of the tables that hold it.
+/// The bytes of a key according to `MEMORY USAGE`; according to the growth of used_memory, which includes its share of
+/// the tables that hold it; and the server.
 fn bytes_per_key(line: &str) -> (i64, i64, String) {
     const KEYS: usize = 100_000;
     let server = RedisServer::start();
     let mut redis = server.connect();
     let before = bytes(&mut redis, "used_memory");
     for_each_key(&mut server.connect(), KEYS, line);
-    // A table that is being enlarged is there twice until enough was looked up.
+    // Redis holds two tables while it rehashes. Each lookup moves some of the keys.
     for_each_key(&mut server.connect(), KEYS, "EXISTS {}");
     let grown = bytes(&mut redis, "used_memory") - before;
     let usage = redis.line("MEMORY USAGE 0000000000001234");
@@ -54,10 +55,10 @@ fn bytes_per_key(line: &str) -> (i64, i64, String) {
     (usage, grown / count, format!("{version}, {allocator}"))
 }
 
-/// A bucket's 44 bytes are 25 more than redis-cell's 19; they lie beside the object, which costs an allocator's header and
-/// what two sizes are rounded up, together at most 23. On Debian's Redis 7.0 the goal is as much as a script's hash takes.
+/// A bucket's 44 bytes are 25 more than redis-cell's 19. They are a separate allocation beside the object; its header
+/// and the rounding of two sizes take at most 23 more. On Debian's Redis 7.0 the goal is the size of a script's hash.
 #[test]
-fn a_bucket_is_hardly_larger_than_what_redis_cell_keeps() {
+fn a_bucket_takes_at_most_48_bytes_more_than_redis_cell() {
     let [bucket, cell, hash] = FORMS.map(|(name, line)| {
         let (usage, grown, server) = bytes_per_key(line);
         println!("{server}: {name}: MEMORY USAGE {usage}, used_memory {grown} bytes per key");
@@ -71,10 +72,10 @@ fn a_bucket_is_hardly_larger_than_what_redis_cell_keeps() {
     }
 }
 
-/// Each is as new after five seconds; that none is taken away before all are there shows that all were there.
+/// Each bucket is full again after five seconds. Active expiry is off until all exist, so that DBSIZE counts them all.
 #[test]
 #[ignore = "make test-full"]
-fn the_buckets_of_a_million_callers_are_gone_once_they_are_as_new() {
+fn a_million_full_buckets_expire_and_free_their_memory() {
     const CALLERS: usize = 1_000_000;
     let server = RedisServer::start();
     let mut redis = server.connect();
@@ -85,7 +86,7 @@ fn the_buckets_of_a_million_callers_are_gone_once_they_are_as_new() {
     let grown = bytes(&mut redis, "used_memory") - before;
     println!("a million buckets: {grown} bytes");
     redis.value("DEBUG SET-ACTIVE-EXPIRE 1");
-    eventually("the last bucket to be gone", || {
+    eventually("the last bucket to expire", || {
         (redis.line::<usize>("DBSIZE") == 0).then_some(())
     });
     let expired = redis.info("stats", "expired_keys");
@@ -95,7 +96,7 @@ fn the_buckets_of_a_million_callers_are_gone_once_they_are_as_new() {
     });
 }
 
-/// More than what the table of 50,000 keys takes on any server: 1 MiB on Valkey.
+/// More than the table of 50,000 keys takes on any server; it takes 1 MiB on Valkey.
 const TABLE: i64 = 9 << 17;
 
 const POLICIES: [&str; 7] = [
@@ -108,80 +109,83 @@ const POLICIES: [&str; 7] = [
     "volatile-ttl",
 ];
 
-/// A server that may grow by so much from what it is when it starts.
+/// A server whose memory may grow by `room` bytes, and its maxmemory.
 fn with_room_for(room: i64, policy: &str) -> (RedisServer, i64) {
     let server = RedisServer::start_with(&["--maxmemory-policy", policy]);
     let mut redis = server.connect();
-    // Without this an eviction may go on after the command that it was to make room for.
+    // Otherwise Redis may continue to evict after the command that needed the memory.
     redis.value("CONFIG SET maxmemory-eviction-tenacity 100");
     let limit = bytes(&mut redis, "used_memory") + room;
     redis.value(&format!("CONFIG SET maxmemory {limit}"));
     (server, limit)
 }
 
-/// Every bucket has a deadline, so that the policies that only evict such keys evict them too.
+/// Every bucket has a TTL, so that the volatile policies evict buckets too.
 #[test]
-fn every_policy_evicts_buckets_and_an_evicted_one_is_as_new() {
+fn every_policy_evicts_buckets_and_an_evicted_one_is_full() {
     const CALLERS: usize = 50_000;
     for policy in POLICIES {
         let (server, limit) = with_room_for(4 << 20, policy);
         let mut redis = server.connect();
         for_each_key(&mut redis, CALLERS, "RL.TOKEN {} 1/1000d 20 COST 3");
-        let rest = bytes(&mut redis, "used_memory");
-        // From here on nothing is evicted.
+        let used = bytes(&mut redis, "used_memory");
+        // Stops the eviction.
         redis.value("CONFIG SET maxmemory 0");
         let count: usize = redis.line("DBSIZE");
         assert!((1000..CALLERS).contains(&count), "{policy}: {count}");
         let evicted = redis.info("stats", "evicted_keys").expect("a count");
         assert_eq!(evicted, (CALLERS - count).to_string(), "{policy}");
-        // What one call takes comes after room was made for it, up to larger tables of the keys and of their deadlines.
+        // Redis evicts before a call runs, so a call can exceed the limit: at most by larger tables of keys and of
+        // TTLs.
         let peak = bytes(&mut redis, "used_memory_peak");
         println!(
-            "{policy}: {count} of {CALLERS} left, at most {} and in the end {} bytes over the limit",
+            "{policy}: {count} of {CALLERS} keys left, peak {} and final {} bytes over the limit",
             peak - limit,
-            rest - limit
+            used - limit
         );
-        assert!(rest < limit + (1 << 18), "{policy}: {rest} of {limit}");
+        assert!(used < limit + (1 << 18), "{policy}: {used} of {limit}");
         assert!(peak < limit + 2 * TABLE, "{policy}: {peak} of {limit}");
-        assert_as_new_if_gone(&mut redis, CALLERS, policy);
+        assert_full_if_evicted(&mut redis, CALLERS, policy);
     }
 }
 
-/// All that is left is as it was, and what is gone is a new bucket.
-fn assert_as_new_if_gone(redis: &mut Redis, callers: usize, policy: &str) {
-    let (mut left, mut gone) = (0, 0);
+/// A bucket that is still stored is unchanged; one that was evicted is full again.
+fn assert_full_if_evicted(redis: &mut Redis, callers: usize, policy: &str) {
+    let (mut stored, mut evicted) = (0, 0);
     for n in (0..callers).step_by(17) {
-        let was_there: bool = redis.line(&format!("EXISTS {n:016}"));
-        let told = redis.limit(&format!("RL.TOKEN {n:016} 1/1000d 20"));
-        let remaining = if was_there { 16 } else { 19 };
-        assert_eq!(told[..3], [1, 20, remaining], "{policy}: {n}");
-        (left, gone) = (
-            left + usize::from(was_there),
-            gone + usize::from(!was_there),
-        );
+        let was_stored: bool = redis.line(&format!("EXISTS {n:016}"));
+        let reply = redis.limit(&format!("RL.TOKEN {n:016} 1/1000d 20"));
+        let remaining = if was_stored { 16 } else { 19 };
+        assert_eq!(reply[..3], [1, 20, remaining], "{policy}: {n}");
+        stored += usize::from(was_stored);
+        evicted += usize::from(!was_stored);
     }
-    assert!(left > 0 && gone > 0, "{policy}: {left} {gone}");
+    assert!(stored > 0 && evicted > 0, "{policy}: {stored} {evicted}");
 }
 
 const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
 #[test]
-fn with_noeviction_each_call_makes_its_bucket_or_answers_oom() {
+fn with_noeviction_a_call_creates_its_bucket_or_fails_with_oom() {
     let (server, _) = with_room_for(1 << 20, "noeviction");
     let mut redis = server.connect();
     let replies = redis.run_all((0..CHUNK).map(|n| format!("RL.TOKEN {n:016} 1/1000d 20 COST 3")));
-    let (made, refused): (Vec<_>, Vec<_>) = replies
+    let (created, refused): (Vec<_>, Vec<_>) = replies
         .iter()
         .partition(|reply| matches!(reply, Value::Array(_)));
-    assert!(made.len() > 1000 && !refused.is_empty(), "{}", made.len());
+    assert!(
+        created.len() > 1000 && !refused.is_empty(),
+        "{}",
+        created.len()
+    );
     for reply in refused {
         assert!(format!("{reply:?}").contains("OOM"), "{reply:?}");
     }
-    assert_eq!(redis.line::<usize>("DBSIZE"), made.len());
+    assert_eq!(redis.line::<usize>("DBSIZE"), created.len());
 }
 
-/// All data, its deadlines, and the number of changes.
-fn everything(redis: &mut Redis) -> (String, Option<String>) {
+/// A digest of all keys and their TTLs, and the number of changes.
+fn dataset(redis: &mut Redis) -> (String, Option<String>) {
     let digest = redis.line("DEBUG DIGEST");
     (
         digest,
@@ -195,7 +199,7 @@ fn out_of_memory_no_call_changes_anything() {
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 1/1000d 20 COST 3");
     redis.limit("RL.LEAKY queue 1/1000d 20 COST 3");
-    let before = everything(&mut redis);
+    let before = dataset(&mut redis);
     redis.value("CONFIG SET maxmemory 1");
     for line in [
         "RL.TOKEN k 1/1000d 20",
@@ -212,7 +216,7 @@ fn out_of_memory_no_call_changes_anything() {
             Err(OUT_OF_MEMORY.to_owned()),
             "{line}"
         );
-        assert_eq!(everything(&mut redis), before, "{line}");
+        assert_eq!(dataset(&mut redis), before, "{line}");
     }
     assert_eq!(redis.limit("RL.PEEK k COST 0")[..3], [1, 20, 17]);
     assert_eq!(redis.line::<Vec<Value>>("RL.INFO queue").len(), 14);
@@ -225,26 +229,26 @@ fn out_of_memory_no_script_or_transaction_changes_anything() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 1/1000d 20 COST 3");
-    let before = everything(&mut redis);
+    let before = dataset(&mut redis);
     redis.value("MULTI");
     redis.value("RL.TOKEN k 1/1000d 20");
     redis.value("RL.MULTI k TOKEN 1/1000d 20 1 new LEAKY 1/1000d 20 1");
     server.connect().value("CONFIG SET maxmemory 1");
     let refused = redis.try_line::<Value>("EXEC").expect_err("out of memory");
     assert!(refused.contains("OOM"), "{refused}");
-    assert_eq!(everything(&mut redis), before);
+    assert_eq!(dataset(&mut redis), before);
     for call in ["call", "pcall"] {
         let script = format!(
-            "local told = redis.{call}('RL.MULTI', KEYS[1], 'TOKEN', '1/1000d', '20', '1', \
-             KEYS[2], 'LEAKY', '1/1000d', '20', '1') return told"
+            "local reply = redis.{call}('RL.MULTI', KEYS[1], 'TOKEN', '1/1000d', '20', '1', \
+             KEYS[2], 'LEAKY', '1/1000d', '20', '1') return reply"
         );
         let refused = redis
             .try_run::<Value>(&["EVAL", &script, "2", "k", "new"])
             .expect_err("out of memory");
         assert!(refused.contains("OOM command not allowed"), "{refused}");
-        assert_eq!(everything(&mut redis), before, "{call}");
+        assert_eq!(dataset(&mut redis), before, "{call}");
     }
     let script = "return redis.call('RL.PEEK', KEYS[1], 'COST', '0')";
-    let told: Vec<i64> = redis.try_run(&["EVAL", script, "1", "k"]).expect("a reply");
-    assert_eq!(told[..3], [1, 20, 17]);
+    let reply: Vec<i64> = redis.try_run(&["EVAL", script, "1", "k"]).expect("a reply");
+    assert_eq!(reply[..3], [1, 20, 17]);
 }

@@ -1,4 +1,4 @@
-//! Clients that make the server hold answers for them, and read none.
+//! Clients that send requests and read no answers, so that the server must hold them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -13,13 +13,13 @@ use crate::serving::start;
 
 const KIB: usize = 1 << 10;
 
-/// README's bound for one connection.
+/// The bound of server/README.md for one connection.
 const PER_CONNECTION: usize = 160 * KIB;
 
-/// Idle connections stay, so that only what is not read is closed.
+/// Keeps idle connections open, so that a connection is closed only because its answers are not read.
 const IDLE: [&str; 2] = ["-idle-timeout", "600s"];
 
-/// What clients send that then read nothing.
+/// The bytes that clients send which then read nothing.
 fn attacks() -> Vec<(&'static str, Vec<u8>)> {
     let many = |window, path| {
         let client = Http2::with_window(window);
@@ -48,20 +48,20 @@ fn attacks() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A connection with a small buffer for what it does not read, that has sent as much of this as the server takes.
-fn deaf(http: &HttpServer, bytes: &[u8]) -> TcpStream {
+/// A connection with a small receive buffer that reads nothing. It has sent as much of `bytes` as the server takes.
+fn connect_unread(http: &HttpServer, bytes: &[u8]) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
     let addr = SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], http.port())));
     socket.connect(&addr).expect("the server listens");
     socket.set_nonblocking(true).expect("set");
     let mut stream = TcpStream::from(socket);
-    push(&mut stream, bytes);
+    send_available(&mut stream, bytes);
     stream
 }
 
-/// Sends what the server takes at once, unless it has closed the connection.
-fn push(stream: &mut TcpStream, bytes: &[u8]) {
+/// Sends the bytes that the server takes at once, unless it has closed the connection.
+fn send_available(stream: &mut TcpStream, bytes: &[u8]) {
     use ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
     if let Err(error) = stream.write(bytes) {
         let is_expected = matches!(error.kind(), BrokenPipe | ConnectionReset | WouldBlock);
@@ -69,11 +69,11 @@ fn push(stream: &mut TcpStream, bytes: &[u8]) {
     }
 }
 
-/// The most memory that the server holds until it takes no more.
+/// The peak of the memory that the server holds, once it has stopped growing.
 fn peak(http: &HttpServer) -> usize {
     let mut peak = 0;
     let mut unchanged = 0;
-    eventually("the server to have answered all", || {
+    eventually("the memory to stop growing", || {
         thread::sleep(Duration::from_millis(100));
         let memory = http.memory();
         unchanged = if memory > peak { 0 } else { unchanged + 1 };
@@ -82,15 +82,18 @@ fn peak(http: &HttpServer) -> usize {
     })
 }
 
-/// Memory for each of so many connections that send this and read nothing; other callers are served meanwhile.
-fn held_for_each(name: &str, bytes: &[u8], connections: usize) -> usize {
+/// The memory that the server holds for each of `connections` that send `bytes` and read nothing. It serves other
+/// callers meanwhile.
+fn memory_per_connection(name: &str, bytes: &[u8], connections: usize) -> usize {
     let (_redis, http) = start(&IDLE);
-    // What it needs in any case: its first connections, the page, a rendering of the metrics.
+    // Allocates what a server without such clients holds too: first connections, the page, the rendered metrics.
     for path in ["/token", "/", "/metrics"] {
         assert_eq!(http.get(path).status, 200);
     }
     let before = http.memory();
-    let held: Vec<_> = (0..connections).map(|_| deaf(&http, bytes)).collect();
+    let held: Vec<_> = (0..connections)
+        .map(|_| connect_unread(&http, bytes))
+        .collect();
     let other = || get(&mut connect_from("127.0.0.2", http.port()), "/token");
     assert_eq!(other().status, 200, "{name}");
     let peak = peak(&http);
@@ -108,23 +111,23 @@ fn held_for_each(name: &str, bytes: &[u8], connections: usize) -> usize {
 #[test]
 fn a_client_that_reads_nothing_holds_bounded_memory() {
     for (name, bytes) in attacks() {
-        let each = held_for_each(name, &bytes, 200);
+        let each = memory_per_connection(name, &bytes, 200);
         assert!(each <= PER_CONNECTION, "{name}: {} KiB", each / KIB);
     }
 }
 
-/// As many as may be connected at a time.
+/// The default of -max-connections, less a few for other callers.
 #[test]
 #[ignore = "make test-full"]
-fn ten_thousand_clients_that_read_nothing_hold_it_too() {
+fn ten_thousand_clients_that_read_nothing_hold_bounded_memory() {
     allow_files(10_100);
     for (name, bytes) in attacks() {
-        let each = held_for_each(name, &bytes, 9990);
+        let each = memory_per_connection(name, &bytes, 9990);
         assert!(each <= PER_CONNECTION, "{name}: {} KiB", each / KIB);
     }
 }
 
-/// Waits until so many connections were closed since their answers were not read.
+/// Waits until `count` connections were closed because their answers were not read.
 fn wait_for_closed(http: &HttpServer, count: f64) {
     let closed = r#"rl_connections_closed_total{reason="response_timeout"}"#;
     eventually("connections to be closed", || {
@@ -133,14 +136,14 @@ fn wait_for_closed(http: &HttpServer, count: f64) {
 }
 
 #[test]
-fn whoever_reads_no_answer_is_closed_in_time() {
+fn a_connection_whose_answers_are_not_read_is_closed() {
     let few = |window, path| {
         let client = Http2::with_window(window);
         let client = (0..10).fold(client, |client, _| client.get(path));
         client.bytes().to_vec()
     };
     let mut attacks = attacks();
-    // More requests at a time than may be could close a connection for that.
+    // The HTTP/2 attacks exceed the maximum of concurrent streams, which could close their connections too.
     attacks.retain(|(name, _)| name.starts_with("HTTP/1.1"));
     attacks.push(("HTTP/2, no byte", few(0, "/token")));
     attacks.push(("HTTP/2, one byte", few(1, "/token")));
@@ -150,7 +153,7 @@ fn whoever_reads_no_answer_is_closed_in_time() {
     let count = attacks.len();
     let held: Vec<_> = attacks
         .iter()
-        .map(|(_, bytes)| deaf(&http, bytes))
+        .map(|(_, bytes)| connect_unread(&http, bytes))
         .collect();
     assert_eq!(get(&mut kept, "/token").status, 200);
     wait_for_closed(&http, f64::from(u32::try_from(count).expect("few")));
@@ -158,26 +161,26 @@ fn whoever_reads_no_answer_is_closed_in_time() {
     drop(held);
 }
 
-/// A client that takes one answer now and then does not keep the others.
+/// The server does not hold the other answers for a client that reads one now and then.
 #[test]
-fn one_answer_that_is_read_does_not_excuse_the_others() {
+fn a_client_that_reads_one_answer_in_many_is_closed_too() {
     let (_redis, http) = start(&IDLE);
     let mut client = Http2::with_window(0).get("/token");
-    let mut stream = deaf(&http, client.bytes());
+    let mut stream = connect_unread(&http, client.bytes());
     let closed = r#"rl_connections_closed_total{reason="response_timeout"}"#;
     eventually("the connection to be closed", || {
-        // Another request each time, and a window for its answer.
+        // One more request each time, and a window for its answer.
         let (sent, number) = (client.bytes().len(), client.next_stream());
         client = client.clone().get("/livez");
         client = client.clone().frame(8, 0, number, &100_u32.to_be_bytes());
-        push(&mut stream, &client.bytes()[sent..]);
+        send_available(&mut stream, &client.bytes()[sent..]);
         (value(&http, closed) >= 1.0).then_some(())
     });
 }
 
-/// The time that a request waits for its turn does not count.
+/// The delay of a shaped request does not count towards the response timeout.
 #[test]
-fn a_shaped_answer_may_take_longer_than_reading_may() {
+fn a_shaped_answer_may_take_longer_than_the_response_timeout() {
     let (_redis, http) = start(&["-shape", "-rate", "1/13s", "-burst", "2"]);
     let mut stream = http.connect();
     assert_eq!(get(&mut stream, "/leaky").status, 200);
@@ -187,11 +190,11 @@ fn a_shaped_answer_may_take_longer_than_reading_may() {
     assert!(delay_ms > 11_000, "{shaped:?}");
 }
 
-/// README's bound.
-const LARGEST_METRICS: usize = 80 * KIB;
+/// The bound of server/README.md.
+const MAX_METRICS: usize = 80 * KIB;
 
 /// Every method on every route, with every status that a client or Redis can cause.
-fn touch_everything(http: &HttpServer) {
+fn send_every_request(http: &HttpServer) {
     let routes = [
         "/",
         "/token",
@@ -230,7 +233,7 @@ fn touch_everything(http: &HttpServer) {
 }
 
 #[test]
-fn metrics_have_a_largest_size_whatever_is_asked() {
+fn metrics_have_a_maximum_size_whatever_clients_send() {
     let flags = [
         "-trust-caller",
         "-cors-origins",
@@ -240,19 +243,20 @@ fn metrics_have_a_largest_size_whatever_is_asked() {
     ];
     let (redis, http) = start(&flags);
     let size = || http.get("/metrics").body.len();
-    let first = size();
-    touch_everything(&http);
+    let initial = size();
+    send_every_request(&http);
     redis.kill();
-    eventually("no Redis", || {
+    eventually("the outage", || {
         (http.get("/readyz").status == 503).then_some(())
     });
-    touch_everything(&http);
-    let samples = || value(&http, "rl_redis_up");
-    assert_eq!(samples(), 0.0);
+    send_every_request(&http);
+    // Waits for a new rendering of the metrics.
+    let redis_up = || value(&http, "rl_redis_up");
+    assert_eq!(redis_up(), 0.0);
     let largest = size();
-    println!("/metrics: {first} bytes at first, {largest} at most");
-    assert!(largest <= LARGEST_METRICS, "{largest} bytes");
-    touch_everything(&http);
-    samples();
-    assert!(size().abs_diff(largest) < 2 * KIB, "it grows on");
+    println!("/metrics: {initial} bytes at the start, {largest} at the end");
+    assert!(largest <= MAX_METRICS, "{largest} bytes");
+    send_every_request(&http);
+    redis_up();
+    assert!(size().abs_diff(largest) < 2 * KIB, "it still grows");
 }

@@ -1,4 +1,4 @@
-//! What `/metrics` tells, and who else tells of it.
+//! `/metrics`, and the Grafana board and the table in server/README.md, which name the same metrics.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::http::start;
 
-/// The samples of `/metrics` as they are now: each with its labels, and its value. A rendering is used for 250 ms, and each one
-/// that was sent is counted in the next.
+/// The current samples of `/metrics`: names with labels, and values. The server reuses a rendering for 250 ms. A new
+/// one counts the request for the one before.
 fn samples(http: &HttpServer) -> Vec<(String, f64)> {
     let sent = |samples: &[(String, f64)]| {
         let count = r#"http_server_request_duration_seconds_count{method="GET",route="/metrics",status="200"}"#;
@@ -24,7 +24,7 @@ fn samples(http: &HttpServer) -> Vec<(String, f64)> {
     })
 }
 
-/// The samples of the last rendering.
+/// The samples of `/metrics`, which may be up to 250 ms old.
 fn rendered(http: &HttpServer) -> Vec<(String, f64)> {
     let answer = http.get("/metrics");
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,10 +38,10 @@ fn rendered(http: &HttpServer) -> Vec<(String, f64)> {
     lines.map(sample).collect()
 }
 
-/// The value of one sample, 0 if it is not there yet.
+/// The value of one sample, or 0 if `/metrics` does not have it yet.
 pub(crate) fn value(http: &HttpServer, name: &str) -> f64 {
-    let found = samples(http).into_iter().find(|(known, _)| known == name);
-    found.map_or(0.0, |(_, value)| value)
+    let sample = samples(http).into_iter().find(|(known, _)| known == name);
+    sample.map_or(0.0, |(_, value)| value)
 }
 
 #[test]
@@ -58,11 +58,11 @@ fn metrics_count_requests_by_outcome() {
         "BREW /token HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n",
     );
     redis.kill();
-    eventually("no Redis", || {
+    eventually("the outage", || {
         (http.get("/leaky").status == 503).then_some(())
     });
     eventually(
-        "this connection and the one that asks for the metrics",
+        "this connection and the one that requests the metrics",
         || (value(&http, "rl_connections") == 2.0).then_some(()),
     );
     for (sample, expected) in [
@@ -144,7 +144,7 @@ fn metrics_show_the_state_of_redis() {
     });
     assert_eq!(http.get("/token").status, 503);
     assert!(value(&http, r#"rl_redis_errors_total{kind="no_answer"}"#) >= 1.0);
-    eventually("no Redis", || {
+    eventually("the outage", || {
         (value(&http, "rl_redis_up") == 0.0).then_some(())
     });
     redis.restart();
@@ -152,7 +152,7 @@ fn metrics_show_the_state_of_redis() {
         (breakers() == [1.0, 0.0, 0.0]).then_some(())
     });
     assert_eq!(value(&http, "rl_redis_reconnects_total"), 1.0);
-    eventually("Redis", || {
+    eventually("the connection to Redis", || {
         (value(&http, "rl_redis_up") == 1.0).then_some(())
     });
 }
@@ -162,7 +162,7 @@ fn metrics_count_hits_of_the_deny_cache() {
     let (_redis, http) = start(&["-rate", "1/1000d", "-burst", "1", "-deny-cache", "10"]);
     let hits = || value(&http, "rl_deny_cache_hits_total");
     assert_eq!((http.get("/token").status, hits()), (200, 0.0));
-    eventually("a denial that was remembered", || {
+    eventually("a denial from the cache", || {
         assert_eq!(http.get("/token").status, 429);
         (hits() >= 1.0).then_some(())
     });
@@ -172,7 +172,7 @@ fn metrics_count_hits_of_the_deny_cache() {
 fn metrics_count_closed_connections_by_reason() {
     let flags = ["-header-timeout", "300ms", "-idle-timeout", "300ms"];
     let (_redis, http) = start(&flags);
-    let asked = {
+    let idle = {
         let mut stream = http.connect();
         get(&mut stream, "/livez");
         stream
@@ -182,24 +182,23 @@ fn metrics_count_closed_connections_by_reason() {
         let sample = format!("rl_connections_closed_total{{reason=\"{reason}\"}}");
         eventually(reason, || (value(&http, &sample) >= 1.0).then_some(()));
     }
-    drop((asked, silent));
+    drop((idle, silent));
 
-    // Of a server of its own: those above would make room for whoever asks for the metrics, and not be overdue.
+    // On a second server: on the first, -max-connections could evict the connections above before they time out.
     let (_redis, http) = start(&["-max-connections", "3"]);
-    let crowded = r#"rl_connections_closed_total{reason="max_connections"}"#;
-    let mut crowd = Vec::new();
-    eventually("a crowd", || {
-        crowd.push(http.connect());
-        (value(&http, crowded) >= 1.0).then_some(())
+    let evicted = r#"rl_connections_closed_total{reason="max_connections"}"#;
+    let mut connections = Vec::new();
+    eventually("an eviction", || {
+        connections.push(http.connect());
+        (value(&http, evicted) >= 1.0).then_some(())
     });
 }
 
-/// However many callers there are, and whatever they ask.
 #[test]
 fn callers_add_no_label_values_and_no_log_lines() {
     let (_redis, mut http) = start(&["-trusted-proxies", "127.0.0.1", "-log", "json"]);
     let mut stream = http.connect();
-    let mut ask = |n: u32| {
+    let mut send_request = |n: u32| {
         let (method, path) = match n % 4 {
             0 => ("GET".to_owned(), "/token".to_owned()),
             1 => ("GET".to_owned(), "/leaky".to_owned()),
@@ -214,10 +213,10 @@ fn callers_add_no_label_values_and_no_log_lines() {
             ),
         );
     };
-    (0..8).for_each(&mut ask);
+    (0..8).for_each(&mut send_request);
     samples(&http);
     let before: Vec<_> = samples(&http).into_iter().map(|(name, _)| name).collect();
-    (8..4000).for_each(&mut ask);
+    (8..4000).for_each(&mut send_request);
     let after: Vec<_> = samples(&http).into_iter().map(|(name, _)| name).collect();
     assert_eq!(before, after);
     http.signal(Signal::SIGTERM);
@@ -232,23 +231,26 @@ fn metrics_and_health_can_have_their_own_address() {
     let mut http = HttpServer::start_alone(&flags);
     let line = http.wait_for_log("metrics on 127.0.0.1:");
     let port = line.rsplit(':').next().expect("a port");
-    let inside = |path: &str| {
-        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("it listens");
+    let operator_get = |path: &str| {
+        let mut stream =
+            TcpStream::connect(format!("127.0.0.1:{port}")).expect("the server listens");
         get(&mut stream, path)
     };
     assert_eq!(http.get("/metrics").status, 404);
-    assert!(inside("/metrics").body.contains("rl_decisions_total"));
-    assert_eq!(inside("/token").status, 404);
-    eventually("Redis", || (inside("/readyz").status == 200).then_some(()));
+    assert!(operator_get("/metrics").body.contains("rl_decisions_total"));
+    assert_eq!(operator_get("/token").status, 404);
+    eventually("the connection to Redis", || {
+        (operator_get("/readyz").status == 200).then_some(())
+    });
     assert_eq!(
-        (inside("/livez").status, http.get("/livez").status),
+        (operator_get("/livez").status, http.get("/livez").status),
         (200, 200)
     );
     http.signal(Signal::SIGTERM);
     assert_eq!(http.exit_code(), Some(0));
 }
 
-/// The families that `/metrics` has.
+/// The metric families of `/metrics`.
 fn families(http: &HttpServer) -> BTreeSet<String> {
     let body = http.get("/metrics").body;
     let types = body.lines().filter_map(|line| line.strip_prefix("# TYPE "));
@@ -263,8 +265,8 @@ fn families(http: &HttpServer) -> BTreeSet<String> {
     types.map(family).collect()
 }
 
-/// What the board asks Prometheus for, without what makes it a bucket, a sum or a count.
-fn asked_by_the_board() -> BTreeSet<String> {
+/// The metric families in the queries of the Grafana board, without the suffixes _bucket, _sum and _count.
+fn families_of_the_board() -> BTreeSet<String> {
     let text = fs::read_to_string(project().join("server/grafana.json")).expect("the board");
     let board: Value = serde_json::from_str(&text).expect("JSON");
     let panels = board["panels"].as_array().expect("panels");
@@ -275,14 +277,14 @@ fn asked_by_the_board() -> BTreeSet<String> {
     let words =
         queries.flat_map(|query| query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
     let ours = words.filter(|word| word.starts_with("rl_") || word.starts_with("http_"));
-    let without = |word: &str| {
+    let family = |word: &str| {
         ["_bucket", "_sum", "_count"]
             .iter()
             .fold(word.to_owned(), |word, end| {
                 word.strip_suffix(end).map_or(word.clone(), str::to_owned)
             })
     };
-    ours.map(without).collect()
+    ours.map(family).collect()
 }
 
 #[test]
@@ -290,11 +292,11 @@ fn board_and_server_readme_have_every_metric() {
     let (_redis, http) = start(&[]);
     assert_eq!(http.get("/token").status, 200);
     let families = families(&http);
-    assert_eq!(asked_by_the_board(), families);
+    assert_eq!(families_of_the_board(), families);
     let readme = document("server/README.md");
     let rows = readme
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next());
-    let told = rows.filter(|name| name.starts_with("rl_") || name.starts_with("http_server"));
-    assert_eq!(told.map(str::to_owned).collect::<BTreeSet<_>>(), families);
+    let listed = rows.filter(|name| name.starts_with("rl_") || name.starts_with("http_server"));
+    assert_eq!(listed.map(str::to_owned).collect::<BTreeSet<_>>(), families);
 }

@@ -1,7 +1,7 @@
 use redis::{FromRedisValue, Value};
 use rl_tests::{Redis, RedisServer};
 
-/// What RL.MULTI answers: allowed, place, and each bucket's own reply.
+/// The reply to RL.MULTI: allowed, the position of the first denial, and the reply of each bucket.
 fn multi(redis: &mut Redis, line: &str) -> (i64, i64, Vec<Vec<i64>>) {
     let Value::Array(items) = redis.value(line) else {
         panic!("an array")
@@ -16,12 +16,12 @@ fn multi(redis: &mut Redis, line: &str) -> (i64, i64, Vec<Vec<i64>>) {
 }
 
 #[test]
-fn all_are_charged_in_one_call() {
+fn one_call_charges_every_bucket() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     let line = "RL.MULTI {u1}:s TOKEN 10/s 20 1 {u1}:h TOKEN 1/h 1000 1 {u1}:tokens LEAKY 40000/m 8000 350";
-    let (allowed, place, each) = multi(&mut redis, line);
-    assert_eq!((allowed, place), (1, 0));
+    let (allowed, denied_at, each) = multi(&mut redis, line);
+    assert_eq!((allowed, denied_at), (1, 0));
     assert_eq!(each[0], [1, 20, 19, 0, 100]);
     assert_eq!(each[1], [1, 1000, 999, 0, 3_600_000]);
     assert_eq!(each[2], [1, 8000, 7650, 0, 525, 0]);
@@ -29,30 +29,30 @@ fn all_are_charged_in_one_call() {
 }
 
 #[test]
-fn a_denial_by_the_last_leaves_the_first_untouched_byte_for_byte() {
+fn a_denial_by_one_bucket_changes_no_byte_of_the_others() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN a 1/1000d 5 COST 2");
     redis.limit("RL.LEAKY b 1/1000d 5 COST 5");
     let before = (redis.stored("a"), redis.stored("b"));
     let changes = redis.info("persistence", "rdb_changes_since_last_save");
-    let (allowed, place, each) = multi(
+    let (allowed, denied_at, each) = multi(
         &mut redis,
         "RL.MULTI a TOKEN 1/1000d 5 3 new TOKEN 1/1000d 5 1 b LEAKY 1/1000d 5 1 b LEAKY 1/1000d 5 9",
     );
-    assert_eq!((allowed, place), (0, 3));
-    assert_eq!(each[0][..4], [1, 5, 3, 0], "as if asked with cost 0");
+    assert_eq!((allowed, denied_at), (0, 3));
+    assert_eq!(each[0][..4], [1, 5, 3, 0], "as with cost 0");
     assert_eq!(each[1], [1, 5, 5, 0, 0]);
     assert_eq!((each[2][0], each[2][2], each[2].len()), (0, 0, 6));
     assert!(each[2][3] > 0);
     assert_eq!(each[3][3], -1, "1 and 9 are more than 5");
     assert_eq!((redis.stored("a"), redis.stored("b")), before);
-    // Not even another rate is recorded of one that did not deny.
-    let (allowed, place, _) = multi(
+    // The new rate of a bucket that did not deny is not stored either.
+    let (allowed, denied_at, _) = multi(
         &mut redis,
         "RL.MULTI a TOKEN 1/2000d 5 3 b LEAKY 1/1000d 5 1",
     );
-    assert_eq!((allowed, place), (0, 2));
+    assert_eq!((allowed, denied_at), (0, 2));
     assert_eq!((redis.stored("a"), redis.stored("b")), before);
     assert_eq!(redis.line::<i64>("DBSIZE"), 2);
     assert_eq!(
@@ -62,14 +62,14 @@ fn a_denial_by_the_last_leaves_the_first_untouched_byte_for_byte() {
 }
 
 #[test]
-fn one_key_twice_is_asked_for_both() {
+fn two_costs_on_one_key_add_up() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     let line = "RL.MULTI k TOKEN 1/1000d 5 3 other TOKEN 1/1000d 9 1 k TOKEN 1/1000d 5 2";
     let (allowed, _, each) = multi(&mut redis, line);
     assert_eq!((allowed, each[0][2], each[2][2]), (1, 2, 0));
-    let (allowed, place, each) = multi(&mut redis, line);
-    assert_eq!((allowed, place), (0, 1));
+    let (allowed, denied_at, each) = multi(&mut redis, line);
+    assert_eq!((allowed, denied_at), (0, 1));
     assert_eq!(each[1][..3], [1, 9, 8]);
 }
 
@@ -86,16 +86,16 @@ fn one_key_under_two_policies_is_an_error() {
 }
 
 #[test]
-fn a_thousand_buckets_go_and_one_more_does_not() {
+fn a_call_takes_at_most_a_thousand_buckets() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     let line = |n: usize| {
-        let parts: String = (0..n).map(|i| format!(" k{i} TOKEN 1/1000d 5 1")).collect();
-        format!("RL.MULTI{parts}")
+        let charges: String = (0..n).map(|i| format!(" k{i} TOKEN 1/1000d 5 1")).collect();
+        format!("RL.MULTI{charges}")
     };
     let (allowed, _, each) = multi(&mut redis, &line(1000));
     assert_eq!((allowed, each.len()), (1, 1000));
-    assert!(each.iter().all(|told| told[..3] == [1, 5, 4]));
+    assert!(each.iter().all(|reply| reply[..3] == [1, 5, 4]));
     assert_eq!(redis.line::<i64>("DBSIZE"), 1000);
     assert_eq!(
         redis.try_line::<Value>(&line(1001)),
@@ -104,12 +104,12 @@ fn a_thousand_buckets_go_and_one_more_does_not() {
 }
 
 #[test]
-fn an_error_in_one_part_leaves_all_as_they_were() {
+fn an_error_in_one_charge_changes_no_bucket() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.value("RPUSH list a");
     redis.limit("RL.LEAKY queue 1/1000d 5");
-    for (part, error) in [
+    for (charge, error) in [
         (
             "list TOKEN 1/s 5 1",
             "WRONGTYPE Operation against a key holding the wrong kind of value",
@@ -136,19 +136,19 @@ fn an_error_in_one_part_leaves_all_as_they_were() {
             "ERR wrong number of arguments for 'rl.multi' command",
         ),
     ] {
-        // Redis 6.2 names it as it was written.
-        let line = format!("rl.multi a TOKEN 1/s 5 1 {part}");
+        // Redis 6.2 repeats the name of the command as the client wrote it.
+        let line = format!("rl.multi a TOKEN 1/s 5 1 {charge}");
         assert_eq!(
             redis.try_line::<Value>(&line),
             Err(error.to_owned()),
-            "{part}"
+            "{charge}"
         );
     }
     assert_eq!(redis.line::<i64>("DBSIZE"), 2);
 }
 
 #[test]
-fn it_is_replicated_as_one_transaction() {
+fn the_changes_of_one_call_are_replicated_as_one_transaction() {
     let server = RedisServer::start_with(&[
         "--appendonly",
         "yes",

@@ -6,7 +6,7 @@ use rl_tests::{By, Fault, FaultProxy, HttpServer, Load, RedisServer, Stored, eve
 
 const KEY: &str = "rl:token:127.0.0.1";
 
-/// A policy of which no token comes back while a test runs.
+/// A policy so slow that no token is refilled during a test.
 const BURST: i64 = 1000;
 const POLICY: [&str; 4] = ["-rate", "1/1000d", "-burst", "1000"];
 
@@ -18,7 +18,7 @@ fn start(redis: &RedisServer, address: &str, deadline: &str) -> HttpServer {
     http
 }
 
-/// Tokens that the caller's bucket has given.
+/// Tokens that were taken from the caller's bucket.
 fn spent(redis: &RedisServer) -> i64 {
     BURST - redis.connect().limit(&format!("RL.PEEK {KEY} COST 0"))[2]
 }
@@ -29,7 +29,7 @@ fn wait_until_spent(redis: &RedisServer, tokens: i64) {
     });
 }
 
-/// Asks until Redis decides; the requests before that were answered without it.
+/// Sends requests until Redis decides one. Returns how many were answered without Redis.
 fn wait_for_decision(http: &HttpServer) -> i64 {
     let mut undecided = 0;
     eventually("a decision", || {
@@ -40,7 +40,7 @@ fn wait_for_decision(http: &HttpServer) -> i64 {
     undecided
 }
 
-/// The reply to a call that was made is lost with its connection; the next one has a new connection.
+/// Redis executes a call, and its reply is lost with the connection. The next call has a new connection.
 fn a_cut_after_the_write_spends_one_token(redis: &RedisServer, network: &FaultProxy, scheme: &str) {
     let address = format!("{scheme}{}", network.address());
     let http = start(redis, &address, "600s");
@@ -50,7 +50,7 @@ fn a_cut_after_the_write_spends_one_token(redis: &RedisServer, network: &FaultPr
         network.set(Fault::CutReply);
         let status = http.get("/token").status;
         let took = spent(redis) - before;
-        // What is cut may be another reply, such as that to CLUSTER SLOTS.
+        // The proxy may cut another reply, such as that to CLUSTER SLOTS.
         assert!(
             (0..=1).contains(&took),
             "{took} tokens for one request, answered {status}"
@@ -59,7 +59,7 @@ fn a_cut_after_the_write_spends_one_token(redis: &RedisServer, network: &FaultPr
         network.set(Fault::None);
         wait_for_decision(&http);
     }
-    assert!(lost > 0, "no call was made whose reply was lost");
+    assert!(lost > 0, "the reply of no executed call was lost");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_lost_reply_spends_one_token_in_a_cluster() {
     a_cut_after_the_write_spends_one_token(&redis, &network, "redis-cluster://");
 }
 
-/// Fewer than make a Redis count as gone, so that their connection, and what they sent, stays.
+/// Too few timeouts for an outage, so that the connection, with the calls sent on it, stays open.
 #[test]
 fn calls_that_timed_out_run_late_and_once() {
     let redis = RedisServer::start_on_tcp(&[]);
@@ -103,7 +103,7 @@ fn calls_that_timed_out_run_late_and_once() {
 }
 
 #[test]
-fn slow_replies_time_out_and_cost_one_token_each_at_most() {
+fn slow_replies_time_out_and_cost_at_most_one_token_each() {
     let redis = RedisServer::start_on_tcp(&[]);
     let network = FaultProxy::to(redis.port());
     let http = start(&redis, &network.address(), "100ms");
@@ -118,16 +118,16 @@ fn slow_replies_time_out_and_cost_one_token_each_at_most() {
     );
 }
 
-/// P6 at length: what was allowed was taken, and nothing was taken twice.
+/// P6 under load: every allowed request took a token, and no request took two.
 #[test]
-fn calls_under_load_take_their_tokens_once_at_most() {
+fn calls_under_load_take_their_tokens_at_most_once() {
     let redis = RedisServer::start_on_tcp(&[]);
     let address = format!("127.0.0.1:{}", redis.port());
     let policy = ["-rate", "1/1000d", "-burst", "1000000000"];
     let flags = [&["-redis", &address, "-deadline", "50ms"], &policy[..]].concat();
     let http = HttpServer::start(&flags);
     let caller = Ipv4Addr::LOCALHOST;
-    let told = Load::on(&http, "/token", &[caller; 8], |load| {
+    let answers = Load::on(&http, "/token", &[caller; 8], |load| {
         for _ in 0..3 {
             load.wait_for(By::Redis, 20);
             redis.signal(Signal::SIGSTOP);
@@ -136,11 +136,17 @@ fn calls_under_load_take_their_tokens_once_at_most() {
             load.wait_for(By::Redis, 20);
         }
     });
-    let allowed = told.iter().filter(|told| told.by == By::Redis).count();
+    let allowed = answers
+        .iter()
+        .filter(|answer| answer.by == By::Redis)
+        .count();
     let mut redis = redis.connect();
     let stored = Stored::read(&redis.stored(KEY).0.expect("a bucket"));
     let used = stored.used.div_ceil(stored.period_us.into());
-    println!("{allowed} allowed, {used} taken, {} asked", told.len());
+    println!(
+        "{allowed} allowed, {used} taken, {} requests",
+        answers.len()
+    );
     let count = |count: usize| u128::try_from(count).expect("few");
-    assert!((count(allowed)..=count(told.len())).contains(&used));
+    assert!((count(allowed)..=count(answers.len())).contains(&used));
 }

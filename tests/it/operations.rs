@@ -1,4 +1,4 @@
-//! What operators see of one process: health routes, log, version.
+//! What operators use: health routes, the log, the version.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,30 +15,30 @@ use serde_json::Value;
 use crate::http::start;
 use crate::metrics::value;
 
-fn assert_says(answer: &Answer, status: u16, body: &str) {
+fn assert_answer(answer: &Answer, status: u16, body: &str) {
     assert_eq!((answer.status, answer.body.as_str()), (status, body));
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
 }
 
 #[test]
-fn it_is_ready_while_redis_decides_and_always_live() {
+fn a_server_is_ready_while_redis_decides_and_always_live() {
     let (redis, http) = start(&["-deadline", "1s"]);
     for path in ["/readyz", "/healthz"] {
-        let ready = eventually("Redis", || {
+        let ready = eventually("the connection to Redis", || {
             Some(http.get(path)).filter(|answer| answer.status == 200)
         });
-        assert_says(&ready, 200, r#"{"status":"ready","redis":"up"}"#);
+        assert_answer(&ready, 200, r#"{"status":"ready","redis":"up"}"#);
     }
     redis.kill();
-    let without = eventually("no Redis", || {
+    let not_ready = eventually("the outage", || {
         Some(http.get("/readyz")).filter(|answer| answer.status == 503)
     });
     let error = r#"{"status":"not ready","redis":"down","error":"Redis does not answer"}"#;
-    assert_says(&without, 503, error);
-    assert_says(&http.get("/livez"), 200, r#"{"status":"live"}"#);
+    assert_answer(&not_ready, 503, error);
+    assert_answer(&http.get("/livez"), 200, r#"{"status":"live"}"#);
     redis.restart();
-    eventually("Redis", || {
+    eventually("the connection to Redis", || {
         (http.get("/readyz").status == 200).then_some(())
     });
 }
@@ -48,7 +48,7 @@ fn a_redis_without_the_module_is_not_ready() {
     let redis = RedisServer::start_without_module(&[]);
     let address = format!("127.0.0.1:{}", redis.port());
     let http = HttpServer::start_alone(&["-redis", &address]);
-    let answer = eventually("an answer of Redis", || {
+    let answer = eventually("a reply of Redis", || {
         Some(http.get("/readyz")).filter(|answer| answer.body.contains("rl module"))
     });
     assert_eq!(answer.status, 503);
@@ -56,16 +56,16 @@ fn a_redis_without_the_module_is_not_ready() {
 }
 
 #[test]
-fn from_sigterm_on_it_serves_but_is_not_ready() {
+fn after_sigterm_a_server_serves_but_is_not_ready() {
     let (_redis, http) = start(&["-drain-delay", "600s"]);
-    eventually("Redis", || {
+    eventually("the connection to Redis", || {
         (http.get("/readyz").status == 200).then_some(())
     });
     http.signal(Signal::SIGTERM);
-    let stopping = eventually("the signal", || {
+    let stopping = eventually("the signal to arrive", || {
         Some(http.get("/readyz")).filter(|answer| answer.status == 503)
     });
-    assert_says(&stopping, 503, r#"{"status":"stopping","redis":"up"}"#);
+    assert_answer(&stopping, 503, r#"{"status":"stopping","redis":"up"}"#);
     assert_eq!(http.get("/livez").status, 200);
     assert_eq!(http.get("/token").status, 200);
 }
@@ -74,17 +74,17 @@ fn from_sigterm_on_it_serves_but_is_not_ready() {
 #[test]
 fn a_server_that_needs_no_redis_is_ready_without_it() {
     for mode in ["allow", "local"] {
-        let nobody = format!("127.0.0.1:{}", Port::free().number());
-        let http = HttpServer::start_alone(&["-redis", &nobody, "-on-outage", mode]);
+        let closed_port = format!("127.0.0.1:{}", Port::free().number());
+        let http = HttpServer::start_alone(&["-redis", &closed_port, "-on-outage", mode]);
         let body = r#"{"status":"ready","redis":"down","error":"Redis does not answer"}"#;
-        assert_says(&http.get("/readyz"), 200, body);
+        assert_answer(&http.get("/readyz"), 200, body);
         assert_eq!(http.get("/token").status, 200);
         let degraded = r#"rl_decisions_total{algorithm="token",outcome="degraded"}"#;
         assert_eq!(value(&http, degraded), 1.0);
     }
 }
 
-/// The same errors as on the routes of callers, on both listeners.
+/// On both listeners, with the same errors as on the routes of callers.
 #[test]
 fn wrong_methods_and_paths_get_errors_on_operator_routes_too() {
     let redis = RedisServer::start();
@@ -111,11 +111,11 @@ fn wrong_methods_and_paths_get_errors_on_operator_routes_too() {
         (operators, "POST /nowhere", path),
     ] {
         let send = |accept: &str| {
-            let mut stream = TcpStream::connect(addr).expect("it listens");
+            let mut stream = TcpStream::connect(addr).expect("the server listens");
             let head = format!("{request} HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\n\r\n");
             rl_tests::send(&mut stream, &head)
         };
-        assert_says(&send("*/*"), status, &format!(r#"{{"error":"{error}"}}"#));
+        assert_answer(&send("*/*"), status, &format!(r#"{{"error":"{error}"}}"#));
         let problem = send("application/problem+json");
         assert_eq!(problem.status, status, "{request}: {problem:?}");
         let media_type = problem.header("content-type");
@@ -135,7 +135,7 @@ fn health_requests_create_no_key() {
     assert_eq!(redis.connect().line::<u64>("DBSIZE"), 0);
 }
 
-/// However many clients there are.
+/// For any number of clients.
 #[test]
 fn health_requests_call_redis_at_most_4_times_a_second() {
     let (redis, http) = start(&[]);
@@ -151,8 +151,8 @@ fn health_requests_call_redis_at_most_4_times_a_second() {
         }
     });
     let max = started.elapsed().as_millis() / 250 + 1;
-    let asked = calls(&redis) - before;
-    assert!((1..=max).contains(&asked), "{asked} calls, at most {max}");
+    let calls = calls(&redis) - before;
+    assert!((1..=max).contains(&calls), "{calls} calls, at most {max}");
 }
 
 /// The calls of RL.TOKEN that Redis has executed.
@@ -167,7 +167,7 @@ fn clients_that_disconnect_do_not_cause_more_probes() {
     let redis = RedisServer::start_on_tcp(&[]);
     let proxy = FaultProxy::to(redis.port());
     let http = HttpServer::start(&["-redis", &proxy.address()]);
-    // Clients disconnect before Redis has answered.
+    // Slower than the clients wait, so that they disconnect before Redis replies.
     proxy.set(Fault::SlowReplies(Duration::from_millis(2)));
     let (before, started) = (calls(&redis), Instant::now());
     thread::scope(|scope| {
@@ -175,8 +175,8 @@ fn clients_that_disconnect_do_not_cause_more_probes() {
             scope.spawn(|| {
                 for _ in 0..100 {
                     let mut stream = http.connect();
-                    let patience = Duration::from_millis(10);
-                    stream.set_read_timeout(Some(patience)).expect("set");
+                    let timeout = Duration::from_millis(10);
+                    stream.set_read_timeout(Some(timeout)).expect("set");
                     let head = b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n";
                     stream.write_all(head).expect("sent");
                     let _ = stream.read(&mut [0; 1000]);
@@ -191,7 +191,7 @@ fn clients_that_disconnect_do_not_cause_more_probes() {
 }
 
 #[test]
-fn a_json_log_has_an_object_a_line_and_debug_each_decision() {
+fn a_json_log_has_one_object_a_line_and_debug_logs_decisions() {
     let (_redis, mut http) = start(&["-log", "json", "-log-level", "debug"]);
     for path in ["/token", "/leaky"] {
         assert_eq!(http.get(path).status, 200);
@@ -243,7 +243,7 @@ fn the_level_filters_the_log() {
 }
 
 #[test]
-fn version_is_printed() {
+fn version_prints_the_version() {
     let output = Command::new(&artifacts().server).arg("-version").output();
     let output = output.expect("built");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "rl-server 0.1.0\n");

@@ -7,33 +7,33 @@ use rl_tests::{
     callers, eventually,
 };
 
-/// The one that rl-server has if nothing is said.
+/// The default of -deadline.
 const DEADLINE: &str = "50ms";
 
-/// The deadline and 20 ms, within which every answer comes on a machine that is not busy with other things.
+/// P9: every answer comes within the deadline and 20 ms, on an otherwise idle machine.
 const P9: Duration = Duration::from_millis(70);
 
-/// Within which it has to come here. A client that waits for its own reconnection takes more.
-const AT_LAST: Duration = Duration::from_secs(5);
+/// The bound that the tests check, which holds on a busy machine too.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// Callers, each of which asks as soon as it is answered.
+/// Numbers of callers, each of which sends its next request as soon as it has an answer.
 const FEW: u8 = 8;
 const FULL_LOAD: u8 = 64;
 
 const MODES: [&str; 3] = ["deny", "allow", "local"];
 
-/// Of a policy under which no call of a test is denied: a 429 would be an outage that is told as one.
-const PLENTY: [&str; 4] = ["-rate", "281474976710655", "-burst", "281474976710655"];
+/// A policy that denies no call of a test, so that a 429 would be an outage reported as a denial.
+const NO_DENIALS: [&str; 4] = ["-rate", "281474976710655", "-burst", "281474976710655"];
 
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
+enum Failure {
     Kill,
     Stop,
     BlackHole,
 }
 
-impl Trouble {
-    fn begin(self, redis: &RedisServer, network: &FaultProxy) {
+impl Failure {
+    fn start(self, redis: &RedisServer, network: &FaultProxy) {
         match self {
             Self::Kill => redis.kill(),
             Self::Stop => redis.signal(Signal::SIGSTOP),
@@ -57,44 +57,51 @@ fn start(flags: &[&str]) -> (RedisServer, FaultProxy, HttpServer) {
     (redis, network, http)
 }
 
-/// Twice the same trouble while so many callers ask, and all that was told meanwhile checked.
-fn outage(trouble: Trouble, mode: &str, count: u8) {
-    let flags = [&["-deadline", DEADLINE, "-on-outage", mode], &PLENTY[..]].concat();
+/// Fails twice in the same way while `count` callers send requests, and checks every answer.
+fn outage(failure: Failure, mode: &str, count: u8) {
+    let flags = [
+        &["-deadline", DEADLINE, "-on-outage", mode],
+        &NO_DENIALS[..],
+    ]
+    .concat();
     let (redis, network, http) = start(&flags);
     let without_redis = if mode == "deny" {
         By::Nobody
     } else {
         By::Itself
     };
-    let told = Load::on(&http, "/token", &callers(count), |load| {
+    let answers = Load::on(&http, "/token", &callers(count), |load| {
         for _ in 0..2 {
             load.wait_for(By::Redis, 100);
-            trouble.begin(&redis, &network);
+            failure.start(&redis, &network);
             load.wait_for(without_redis, 1000);
-            trouble.end(&redis, &network);
-            let over = Instant::now();
+            failure.end(&redis, &network);
+            let ended = Instant::now();
             load.wait_for(By::Redis, 1);
             println!(
-                "{trouble:?}, {mode}: back {:.0?} after its end",
-                over.elapsed()
+                "{failure:?}, {mode}: Redis decides again {:.0?} after its end",
+                ended.elapsed()
             );
-            assert!(over.elapsed() < AT_LAST, "{:?}", over.elapsed());
+            assert!(ended.elapsed() < MAX_WAIT, "{:?}", ended.elapsed());
         }
         load.wait_for(By::Redis, 100);
     });
-    check(&told, without_redis);
-    let late = told.iter().filter(|told| told.took > P9).count();
+    check(&answers, without_redis);
+    let late = answers.iter().filter(|answer| answer.took > P9).count();
     println!(
-        "{trouble:?}, {mode}: {}; {late} took longer than {P9:?}",
-        Figures::of(&told)
+        "{failure:?}, {mode}: {}; {late} took longer than {P9:?}",
+        Figures::of(&answers)
     );
 }
 
-fn check(told: &[TimedAnswer], without_redis: By) {
-    for told in told {
-        assert!(told.took < AT_LAST, "{told:?}");
-        assert!(told.status != 429, "an outage is no denial: {told:?}");
-        assert!([By::Redis, without_redis].contains(&told.by), "{told:?}");
+fn check(answers: &[TimedAnswer], without_redis: By) {
+    for answer in answers {
+        assert!(answer.took < MAX_WAIT, "{answer:?}");
+        assert!(answer.status != 429, "a denial in an outage: {answer:?}");
+        assert!(
+            [By::Redis, without_redis].contains(&answer.by),
+            "{answer:?}"
+        );
     }
 }
 
@@ -102,58 +109,58 @@ fn check(told: &[TimedAnswer], without_redis: By) {
 fn a_killed_redis_is_used_again_under_load() {
     MODES
         .iter()
-        .for_each(|mode| outage(Trouble::Kill, mode, FEW));
+        .for_each(|mode| outage(Failure::Kill, mode, FEW));
 }
 
 #[test]
 fn a_stopped_redis_is_used_again_under_load() {
     MODES
         .iter()
-        .for_each(|mode| outage(Trouble::Stop, mode, FEW));
+        .for_each(|mode| outage(Failure::Stop, mode, FEW));
 }
 
 #[test]
 fn redis_behind_a_black_hole_is_used_again_under_load() {
     MODES
         .iter()
-        .for_each(|mode| outage(Trouble::BlackHole, mode, FEW));
+        .for_each(|mode| outage(Failure::BlackHole, mode, FEW));
 }
 
 #[test]
 #[ignore = "make test-full"]
 fn redis_is_used_again_after_every_fault_at_full_load() {
-    for trouble in [Trouble::Kill, Trouble::Stop, Trouble::BlackHole] {
+    for failure in [Failure::Kill, Failure::Stop, Failure::BlackHole] {
         for mode in MODES {
-            outage(trouble, mode, FULL_LOAD);
+            outage(failure, mode, FULL_LOAD);
         }
     }
 }
 
-/// With a deadline of ten minutes a request that waited would show it.
+/// With a deadline of ten minutes, a request that waits for Redis fails the test.
 #[test]
 fn requests_do_not_wait_for_a_redis_that_is_gone() {
     let (redis, _network, http) = start(&["-deadline", "600s"]);
     redis.kill();
-    let begun = Instant::now();
+    let started = Instant::now();
     (0..100).for_each(|_| assert_unavailable(&http.get("/token"), "Redis does not answer"));
     assert!(
-        begun.elapsed() < Duration::from_secs(60),
+        started.elapsed() < Duration::from_secs(60),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
 }
 
-/// Five wait for their answer; those after them know.
+/// Five calls time out; the server answers later requests at once.
 #[test]
 fn requests_do_not_wait_after_five_calls_without_reply() {
     let (redis, network, http) = start(&["-deadline", "2s"]);
-    for trouble in [Trouble::Stop, Trouble::BlackHole] {
-        trouble.begin(&redis, &network);
+    for failure in [Failure::Stop, Failure::BlackHole] {
+        failure.start(&redis, &network);
         let waits: Vec<_> = (0..60)
             .map(|_| {
-                let begun = Instant::now();
+                let started = Instant::now();
                 assert_unavailable(&http.get("/token"), "Redis does not answer");
-                begun.elapsed()
+                started.elapsed()
             })
             .collect();
         let long = waits
@@ -161,7 +168,7 @@ fn requests_do_not_wait_after_five_calls_without_reply() {
             .filter(|wait| **wait > Duration::from_secs(1))
             .count();
         assert!(long < 30, "{waits:?}");
-        trouble.end(&redis, &network);
+        failure.end(&redis, &network);
         eventually("a decision", || {
             (http.get("/token").status != 503).then_some(())
         });
@@ -177,12 +184,12 @@ fn assert_unavailable(answer: &Answer, error: &str) {
     assert_eq!(
         answer.header("ratelimit"),
         None,
-        "no numbers that nobody counted"
+        "no decision, so no RateLimit fields"
     );
 }
 
 #[test]
-fn a_redis_that_starts_later_is_used() {
+fn a_redis_that_starts_after_the_server_is_used() {
     let redis = RedisServer::start_on_tcp(&[]);
     redis.kill();
     let address = format!("127.0.0.1:{}", redis.port());
@@ -195,24 +202,24 @@ fn a_redis_that_starts_later_is_used() {
 }
 
 #[test]
-fn an_uncounted_request_gets_no_numbers() {
+fn with_outage_allow_answers_have_no_ratelimit_fields() {
     let (redis, _network, http) =
         start(&["-on-outage", "allow", "-burst", "1", "-rate", "1/1000d"]);
     redis.kill();
     for path in ["/token", "/leaky", "/token"] {
         let answer = http.get(path);
-        let passed =
+        let allowed =
             r#"{"allowed":true,"ip":"127.0.0.1","message":"Request allowed","degraded":true}"#;
-        assert_eq!((answer.status, answer.body.as_str()), (200, passed));
+        assert_eq!((answer.status, answer.body.as_str()), (200, allowed));
         for name in ["ratelimit", "ratelimit-policy", "retry-after"] {
-            assert_eq!(answer.header(name), None, "{name}: nobody has counted");
+            assert_eq!(answer.header(name), None, "{name}: there is no decision");
         }
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
 }
 
 #[test]
-fn local_limits_follow_the_policy_and_say_degraded() {
+fn local_limits_follow_the_policy_and_answers_say_degraded() {
     let (redis, _network, http) =
         start(&["-on-outage", "local", "-burst", "3", "-rate", "1/1000d"]);
     redis.kill();
@@ -224,11 +231,11 @@ fn local_limits_follow_the_policy_and_say_degraded() {
     for answers in [&token, &leaky] {
         let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
         assert_eq!(statuses, [200, 200, 200, 429]);
-        let left: Vec<_> = answers
+        let remaining: Vec<_> = answers
             .iter()
             .map(|answer| answer.field("remaining"))
             .collect();
-        assert_eq!(left, ["2", "1", "0", "0"].map(Some));
+        assert_eq!(remaining, ["2", "1", "0", "0"].map(Some));
         assert!(
             answers
                 .iter()
@@ -244,7 +251,7 @@ fn local_limits_follow_the_policy_and_say_degraded() {
 }
 
 #[test]
-fn a_missing_module_is_reported_and_may_be_loaded_later() {
+fn a_missing_module_is_reported_and_used_once_it_is_loaded() {
     let mut redis = RedisServer::start_without_module(&[]);
     let http = HttpServer::start(&["-redis", &format!("127.0.0.1:{}", redis.port())]);
     let error = "Redis does not have the rl module: start it with redis-server --loadmodule target/release/librl.so";
@@ -264,11 +271,11 @@ fn a_refusal_of_redis_is_not_a_denial() {
     assert_eq!(
         http.get("/token").status,
         200,
-        "that was about the call, not about Redis"
+        "OOM refuses one call and does not end the connection"
     );
 }
 
-/// Waits for the refusal: the first call may find the connection as it was before.
+/// Waits for the refusal. The first calls may still run on the connection from before.
 fn wait_for_refusal(http: &HttpServer, code: &str) {
     let error = format!("Redis refused the call: {code}");
     let answer = eventually(&error, || {
@@ -284,8 +291,8 @@ fn wait_for_decision(http: &HttpServer) {
 }
 
 #[test]
-fn a_demoted_primary_is_left_for_the_new_one() {
-    let (old, network, http) = start(&PLENTY);
+fn after_a_readonly_error_the_new_primary_is_used() {
+    let (old, network, http) = start(&NO_DENIALS);
     let new = RedisServer::start_on_tcp(&[]);
     let follow = format!("REPLICAOF 127.0.0.1 {}", new.port());
     old.connect().value(&follow);
@@ -293,13 +300,13 @@ fn a_demoted_primary_is_left_for_the_new_one() {
     network.forward_to(new.port());
     wait_for_decision(&http);
     let key = "RL.PEEK rl:token:127.0.0.1";
-    let there: redis::Value = new.connect().value(key);
-    assert_ne!(there, redis::Value::Nil, "the new primary has the bucket");
+    let bucket: redis::Value = new.connect().value(key);
+    assert_ne!(bucket, redis::Value::Nil, "the new primary has the bucket");
 }
 
 #[test]
-fn a_replica_without_its_primary_is_left() {
-    let (redis, network, http) = start(&PLENTY);
+fn after_a_masterdown_error_the_new_primary_is_used() {
+    let (redis, network, http) = start(&NO_DENIALS);
     let mut connection = redis.connect();
     connection.value("CONFIG SET replica-serve-stale-data no");
     connection.value("CONFIG SET replica-read-only no");
@@ -312,20 +319,20 @@ fn a_replica_without_its_primary_is_left() {
 
 #[test]
 fn a_loading_redis_is_used_once_it_has_loaded() {
-    let (redis, network, http) = start(&PLENTY);
+    let (redis, network, http) = start(&NO_DENIALS);
     let before = network.connections();
     let mut connection = redis.connect();
-    // At 50 ms for each a load of 25 s if nothing ends it, with a look at the clients after each, or, before 7.0, after 2
-    // MB.
+    // Loading takes 50 ms a key, 25 s in all, until the test resets the delay. Redis serves clients after each key, or,
+    // before 7.0, after each 2 MB.
     connection.value("CONFIG SET rdbcompression no");
-    let often = "CONFIG SET loading-process-events-interval-bytes 1024";
-    let _ = connection.try_line::<redis::Value>(often);
+    let interval = "CONFIG SET loading-process-events-interval-bytes 1024";
+    let _ = connection.try_line::<redis::Value>(interval);
     connection.value("DEBUG POPULATE 500 pad 65536");
     connection.value("CONFIG SET key-load-delay 50000");
     thread::scope(|scope| {
         scope.spawn(|| redis.connect().value("DEBUG RELOAD"));
         wait_for_refusal(&http, "LOADING");
-        eventually("CONFIG SET to be taken", || {
+        eventually("CONFIG SET to be accepted", || {
             let set = connection.try_line::<redis::Value>("CONFIG SET key-load-delay 0");
             set.is_ok().then_some(())
         });
@@ -333,7 +340,7 @@ fn a_loading_redis_is_used_once_it_has_loaded() {
     wait_for_decision(&http);
     assert!(
         network.connections() > before,
-        "the connection is made anew"
+        "the server opens a new connection"
     );
 }
 
@@ -345,9 +352,9 @@ fn a_redis_that_stops_requiring_a_password_is_used() {
     let address = format!("127.0.0.1:{}", redis.port());
     let http = HttpServer::start_alone(&["-redis", &address]);
     wait_for_refusal(&http, "NOAUTH");
-    let none: redis::Value = connection
+    let reply: redis::Value = connection
         .try_run(&["CONFIG", "SET", "requirepass", ""])
-        .expect("taken");
-    assert_eq!(none, redis::Value::Okay);
+        .expect("accepted");
+    assert_eq!(reply, redis::Value::Okay);
     wait_for_decision(&http);
 }

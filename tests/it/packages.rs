@@ -1,5 +1,6 @@
-//! What `tests/packages.sh` leaves behind, in a mount namespace of its own with an empty `/usr/sbin` and an apt-get that installs
-//! nothing: no package of this machine is touched.
+//! The policy-rc.d that `tests/packages.sh` writes while it installs packages, and removes.
+//!
+//! The script runs in its own mount namespace, with an empty `/usr/sbin` and an apt-get that installs nothing.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Says that a package is being installed, and waits until it may end.
+/// Creates a file while it "installs", and waits until the test lets it end.
 const APT_GET: &str = "#!/bin/sh
 [ \"$1\" = install ] || exit 0
 touch \"$DIR/installing\"
@@ -20,7 +21,7 @@ until [ -e \"$DIR/go\" ]; do sleep 0.01; done
 rm \"$DIR/installing\" \"$DIR/go\"
 ";
 
-/// A shell in the namespace.
+/// A shell in the namespace, which the test sends lines to.
 struct Machine {
     _process: Process,
     input: ChildStdin,
@@ -29,12 +30,12 @@ struct Machine {
 }
 
 impl Machine {
-    /// `None`, said in a line, where no namespace can be had.
+    /// `None`, with a line on the output, where no namespace can be created.
     fn start() -> Option<Self> {
         let dir = tempfile::tempdir().expect("a directory");
         let apt_get = dir.path().join("apt-get");
         fs::write(&apt_get, APT_GET).expect("written");
-        fs::set_permissions(&apt_get, fs::Permissions::from_mode(0o755)).expect("ours");
+        fs::set_permissions(&apt_get, fs::Permissions::from_mode(0o755)).expect("set");
         let path = std::env::var("PATH").expect("a PATH");
         let mut child = Command::new("unshare")
             .args(["--map-root-user", "--mount", "bash"])
@@ -57,12 +58,12 @@ impl Machine {
             .as_deref()
             == Some("");
         if !is_mounted {
-            println!("skipped: no namespace can be had here");
+            println!("skipped: no mount namespace can be created here");
         }
         is_mounted.then_some(machine)
     }
 
-    /// What the line prints; `None` once the shell has ended.
+    /// Runs a line and returns what it prints, or `None` once the shell has ended.
     fn run(&mut self, line: &str) -> Option<String> {
         writeln!(self.input, "{line}\necho =").ok()?;
         let mut printed = String::new();
@@ -83,7 +84,8 @@ impl Machine {
         self.dir.path().join(name)
     }
 
-    /// What the policy says of a service that is to start: 101 forbids it, `none` and 0 allow it.
+    /// What the policy replies for a service that is to start: 101 forbids it; 0, or `none` without a policy, allows
+    /// it.
     fn policy(&mut self) -> String {
         let line = format!(
             "if [ -x {POLICY} ]; then {POLICY} redis-server start; echo $?; else echo none; fi"
@@ -91,20 +93,20 @@ impl Machine {
         self.run(&line).expect("a shell")
     }
 
-    /// Runs tests/packages.sh until it installs something. Gives the processes of the script.
+    /// Runs tests/packages.sh until it installs something. Returns the process ids of the script.
     fn install(&mut self) -> String {
         let line = "tests/packages.sh >/dev/null 2>&1 & echo $!";
         let script = self.run(line).expect("a shell");
         eventually("packages to be installed", || {
             self.file("installing").exists().then_some(())
         });
-        // A child of the script's, if there is one between it and apt-get.
+        // There may be another shell between the script and apt-get.
         let child = format!("pgrep --parent {script} bash");
         format!("{script} {}", self.run(&child).expect("a shell"))
     }
 
     /// Lets apt-get end.
-    fn go_on(&self) {
+    fn finish(&self) {
         fs::write(self.file("go"), "").expect("written");
         eventually("apt-get to end", || {
             (!self.file("installing").exists()).then_some(())
@@ -125,29 +127,29 @@ fn no_service_starts_while_packages_are_installed() {
     };
     machine.install();
     assert_eq!(machine.policy(), "101");
-    machine.go_on();
+    machine.finish();
     machine.wait_for_policy("none");
 }
 
 #[test]
-fn a_killed_installation_keeps_no_service_from_starting() {
+fn a_killed_installation_blocks_no_service_from_starting() {
     let Some(mut machine) = Machine::start() else {
         return;
     };
     let script = machine.install();
     machine.run(&format!("kill -KILL {script}"));
     assert_eq!(machine.policy(), "101", "apt-get still installs");
-    machine.go_on();
+    machine.finish();
     machine.wait_for_policy("0");
-    // The next one removes what this one has left.
+    // The next installation removes the policy that this one left.
     machine.install();
     assert_eq!(machine.policy(), "101");
-    machine.go_on();
+    machine.finish();
     machine.wait_for_policy("none");
 }
 
 #[test]
-fn an_ended_installation_removes_the_policy_after_apt_get() {
+fn an_interrupted_installation_removes_its_policy_after_apt_get() {
     for signal in ["TERM", "HUP"] {
         let Some(mut machine) = Machine::start() else {
             return;
@@ -155,13 +157,13 @@ fn an_ended_installation_removes_the_policy_after_apt_get() {
         let script = machine.install();
         machine.run(&format!("kill -{signal} {script}"));
         assert_eq!(machine.policy(), "101", "apt-get still installs");
-        machine.go_on();
+        machine.finish();
         machine.wait_for_policy("none");
     }
 }
 
 #[test]
-fn a_policy_of_somebody_else_s_is_left_alone() {
+fn an_existing_policy_is_not_changed() {
     let Some(mut machine) = Machine::start() else {
         return;
     };
@@ -169,7 +171,7 @@ fn a_policy_of_somebody_else_s_is_left_alone() {
     machine.run(&foreign);
     machine.install();
     assert_eq!(machine.policy(), "104");
-    machine.go_on();
+    machine.finish();
     machine.run("wait");
     assert_eq!(machine.policy(), "104");
 }

@@ -31,7 +31,7 @@ fn stored(redis: &mut Redis) -> Vec<(Option<Vec<u8>>, i64)> {
     stored
 }
 
-/// Restarts with `args`, and without the module with the same ones, and finds the same bytes and deadlines.
+/// Restarts with `args`, first without the module and then with it, and checks that bytes and TTLs are unchanged.
 fn assert_survives(server: &mut RedisServer, args: &[&str], before: &[(Option<Vec<u8>>, i64)]) {
     let module = artifacts().module.to_str().expect("UTF-8").to_owned();
     server.restart_with(args);
@@ -54,15 +54,15 @@ fn an_rdb_gives_the_same_bytes_with_and_without_the_module() {
 pub(crate) fn rewrite_aof(redis: &mut Redis) {
     redis.value("BGREWRITEAOF");
     eventually("the rewrite to end", || {
-        // In this order: one that was scheduled is in progress before it is done.
-        let begun = redis.info("persistence", "aof_rewrite_scheduled")? == "0";
-        (begun && redis.info("persistence", "aof_rewrite_in_progress")? == "0").then_some(())
+        // In this order, since a scheduled rewrite is in progress before it ends.
+        let started = redis.info("persistence", "aof_rewrite_scheduled")? == "0";
+        (started && redis.info("persistence", "aof_rewrite_in_progress")? == "0").then_some(())
     });
     let status = redis.info("persistence", "aof_last_bgrewrite_status");
     assert_eq!(status.as_deref(), Some("ok"));
 }
 
-/// The AOF as it grows, and as it is after a rewrite, with an RDB at its head and without.
+/// Checks the AOF, with or without a rewrite and an RDB preamble.
 fn aof(preamble: &str, rewrite: bool) {
     let args = [
         "--appendonly",
@@ -96,11 +96,12 @@ fn an_aof_rewritten_without_a_preamble_gives_the_same_bytes() {
     aof("no", true);
 }
 
-/// What was written before, while and after the AOF was rewritten, is all there.
+/// Nothing that is written before, during or after the rewrites is lost.
 #[test]
 fn an_aof_that_is_rewritten_under_load_gives_the_same_bytes() {
     for preamble in ["yes", "no"] {
-        // A write is not put off until the one before is on disk: what was answered is in the file.
+        // With "everysec" Redis may delay a write to the file until a sync ends; with "no" each reply follows its
+        // write.
         let args = [
             "--appendonly",
             "yes",
@@ -116,26 +117,26 @@ fn an_aof_that_is_rewritten_under_load_gives_the_same_bytes() {
             }
         });
         let mut redis = server.connect();
-        let held = |redis: &mut Redis| {
+        let all_buckets = |redis: &mut Redis| {
             let mut keys: Vec<String> = redis.line("KEYS [^f]*");
             keys.sort();
             let stored = |key: String| (redis.stored(&key), key);
             keys.into_iter().map(stored).collect::<Vec<_>>()
         };
-        let before = held(&mut redis);
+        let before = all_buckets(&mut redis);
         assert!(before.len() > 300, "{}", before.len());
         server.kill();
         server.restart();
-        let after = held(&mut server.connect());
-        for (found, expected) in after.iter().zip(&before) {
-            assert_eq!(found, expected, "preamble {preamble}");
+        let after = all_buckets(&mut server.connect());
+        for (bucket, expected) in after.iter().zip(&before) {
+            assert_eq!(bucket, expected, "preamble {preamble}");
         }
         assert_eq!(after.len(), before.len());
     }
 }
 
 #[test]
-fn a_server_that_cannot_replicate_is_told_so_and_nothing_changes() {
+fn a_call_that_cannot_be_replicated_fails_and_changes_nothing() {
     let server = RedisServer::start_with(&["--rename-command", "SET", "", "--appendonly", "yes"]);
     let mut redis = server.connect();
     let error = redis
@@ -164,14 +165,14 @@ fn a_change_counts_for_save_points_and_a_denial_does_not() {
     assert_eq!(counted, expected);
 }
 
-/// Takes tokens until the server is gone, and gives what was answered as allowed, by key.
-fn take_until_the_end(mut redis: Redis, caller: usize, stop: &Stop) -> HashMap<String, u128> {
+/// Takes tokens until the server is killed. Returns how many were allowed, by key.
+fn take_until_killed(mut redis: Redis, caller: usize, stop: &Stop) -> HashMap<String, u128> {
     let mut allowed = HashMap::new();
     for i in (caller..).take_while(|_| !stop.is_set()) {
         let key = format!("k{}", i % 7);
         match redis.try_line::<Vec<i64>>(&format!("RL.TOKEN {key} 1/1000d 281474976710655")) {
-            Ok(told) => {
-                *allowed.entry(key).or_default() += u128::try_from(told[0]).expect("0 or 1");
+            Ok(reply) => {
+                *allowed.entry(key).or_default() += u128::try_from(reply[0]).expect("0 or 1");
             }
             Err(_) => break,
         }
@@ -180,19 +181,20 @@ fn take_until_the_end(mut redis: Redis, caller: usize, stop: &Stop) -> HashMap<S
 }
 
 #[test]
-fn what_was_answered_as_allowed_is_there_after_kill_9() {
+fn allowed_calls_are_still_counted_after_kill_9() {
     const CALLERS: usize = 8;
     let args = ["--appendonly", "yes", "--appendfsync", "always"];
     let server = RedisServer::start_with(&args);
     let stop = Stop::default();
-    let answered: Vec<HashMap<String, u128>> = thread::scope(|scope| {
+    let allowed: Vec<HashMap<String, u128>> = thread::scope(|scope| {
         let stop = &stop;
-        // Connected before the first begins: one that came after the kill would wait for the restart, and the restart for it.
+        // All connect before the load starts: after the kill, connecting would wait for the restart, which waits for
+        // them.
         let connections: Vec<Redis> = (0..CALLERS).map(|_| server.connect()).collect();
         let callers: Vec<_> = connections
             .into_iter()
             .enumerate()
-            .map(|(caller, redis)| scope.spawn(move || take_until_the_end(redis, caller, stop)))
+            .map(|(caller, redis)| scope.spawn(move || take_until_killed(redis, caller, stop)))
             .collect();
         let mut redis = server.connect();
         stop.after(|| {
@@ -210,23 +212,20 @@ fn what_was_answered_as_allowed_is_there_after_kill_9() {
     server.restart();
     let mut redis = server.connect();
     for key in (0..7).map(|key| format!("k{key}")) {
-        let answered: u128 = answered
-            .iter()
-            .filter_map(|allowed| allowed.get(&key))
-            .sum();
+        let allowed: u128 = allowed.iter().filter_map(|by_key| by_key.get(&key)).sum();
         let stored = Stored::read(&redis.stored(&key).0.expect("a key"));
         let used = stored.used.div_ceil(stored.period_us.into());
-        assert!(used >= answered, "{key}: {answered} answered, {used} there");
+        assert!(used >= allowed, "{key}: {allowed} allowed, {used} stored");
         assert!(
-            used <= answered + CALLERS as u128,
-            "{key}: {answered} answered, {used} there"
+            used <= allowed + CALLERS as u128,
+            "{key}: {allowed} allowed, {used} stored"
         );
     }
 }
 
-/// The files of the AOF that grow: in a directory of their own from Redis 7.0 on.
-pub(crate) fn growing_aof(server: &RedisServer) -> PathBuf {
-    let mut found = Vec::new();
+/// The file that Redis appends to. Since Redis 7.0 it is in a directory of its own.
+pub(crate) fn incremental_aof(server: &RedisServer) -> PathBuf {
+    let mut files = Vec::new();
     let mut dirs = vec![server.dir().to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
@@ -234,16 +233,16 @@ pub(crate) fn growing_aof(server: &RedisServer) -> PathBuf {
             if entry.path().is_dir() {
                 dirs.push(entry.path());
             } else if name.ends_with(".incr.aof") || name == "appendonly.aof" {
-                found.push(entry.path());
+                files.push(entry.path());
             }
         }
     }
-    assert_eq!(found.len(), 1, "{found:?}");
-    found.remove(0)
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.remove(0)
 }
 
 #[test]
-fn a_truncated_tail_of_the_aof_loses_the_last_change_and_nothing_else() {
+fn a_truncated_aof_loses_only_the_last_change() {
     let server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let mut redis = server.connect();
     redis.limit("RL.TOKEN first 1/1000d 20 COST 5");
@@ -252,7 +251,7 @@ fn a_truncated_tail_of_the_aof_loses_the_last_change_and_nothing_else() {
     redis.limit("RL.TOKEN last 1/1000d 20 COST 5");
     let first = redis.stored("first");
     server.kill();
-    let path = growing_aof(&server);
+    let path = incremental_aof(&server);
     let aof = std::fs::read(&path).expect("a file");
     std::fs::write(&path, &aof[..aof.len() - 20]).expect("written");
     server.restart();
@@ -262,7 +261,7 @@ fn a_truncated_tail_of_the_aof_loses_the_last_change_and_nothing_else() {
     assert_eq!(redis.limit("RL.TOKEN last 1/1000d 20")[..3], [1, 20, 14]);
 }
 
-/// What a server finds that was down for an hour: the bytes as they were then.
+/// As after an hour of downtime, the stored time is an hour in the past.
 #[test]
 fn an_hour_of_downtime_refills_by_exactly_an_hour() {
     let server = RedisServer::start();
@@ -277,6 +276,6 @@ fn an_hour_of_downtime_refills_by_exactly_an_hour() {
     assert_eq!(redis.limit("RL.TOKEN k 7/h 50 COST 0")[..3], [1, 50, 7]);
     redis.limit("RL.TOKEN k 7/h 50 COST 7");
     let stored = Stored::read(&redis.stored("k").0.expect("a key"));
-    let given_back = u128::from(stored.updated_us - updated_us) * u128::from(stored.count);
-    assert_eq!(stored.used, 57 * u128::from(stored.period_us) - given_back);
+    let refilled = u128::from(stored.updated_us - updated_us) * u128::from(stored.count);
+    assert_eq!(stored.used, 57 * u128::from(stored.period_us) - refilled);
 }

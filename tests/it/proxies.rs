@@ -5,8 +5,8 @@ use rl_tests::{
     Answer, HttpServer, Nginx, Port, RedisServer, blocks, connect_from, document, get_with,
 };
 
-/// The configuration that server/README.md shows for this program, with these texts in place of its addresses.
-fn of_readme(language: &str, changes: &[(&str, String)]) -> String {
+/// The configuration that server/README.md shows in `language`, with each text in `changes` replaced.
+fn documented_config(language: &str, changes: &[(&str, String)]) -> String {
     let shown = blocks(&document("server/README.md"), language).concat();
     changes.iter().fold(shown, |config, (from, to)| {
         assert!(config.contains(from), "{from} in {config}");
@@ -14,7 +14,7 @@ fn of_readme(language: &str, changes: &[(&str, String)]) -> String {
     })
 }
 
-/// The documented nginx before an application that always answers, and before `rl-server` with these flags.
+/// The documented nginx, in front of an application that always answers and of an rl-server with these flags.
 struct Site {
     port: Port,
     _nginx: Nginx,
@@ -24,11 +24,11 @@ struct Site {
 
 impl Site {
     fn start(flags: &[&str]) -> Self {
-        Self::start_asking("limiter/token", flags)
+        Self::start_with_limiter("limiter/token", flags)
     }
 
-    /// Which asks this of its limiter, where the documented one asks `limiter/token`.
-    fn start_asking(question: &str, flags: &[&str]) -> Self {
+    /// Like `start`, with this path of rl-server in place of the documented `limiter/token`.
+    fn start_with_limiter(path: &str, flags: &[&str]) -> Self {
         let redis = RedisServer::start();
         let proxied = [
             "-redis",
@@ -41,20 +41,20 @@ impl Site {
         let http = HttpServer::start(&[&proxied[..], flags].concat());
         let (port, application) = (Port::free(), Port::free());
         let address = |port: u16| format!("127.0.0.1:{port}");
-        let config = of_readme(
+        let config = documented_config(
             "nginx",
             &[
                 ("listen 80;", format!("listen {};", address(port.number()))),
                 ("127.0.0.1:8080", address(http.port())),
                 ("127.0.0.1:3000", address(application.number())),
-                ("limiter/token", question.to_owned()),
+                ("limiter/token", path.to_owned()),
             ],
         );
-        let answering = format!(
+        let application_config = format!(
             "server {{ listen {}; return 200 \"the application\"; }}\n",
             address(application.number())
         );
-        let nginx = Nginx::start(&(config + &answering), port.number());
+        let nginx = Nginx::start(&(config + &application_config), port.number());
         Self {
             port,
             _nginx: nginx,
@@ -74,7 +74,7 @@ impl Site {
 }
 
 #[test]
-fn readme_s_nginx_lets_through_what_is_allowed_and_says_429_to_the_rest() {
+fn the_documented_nginx_passes_allowed_requests_or_answers_429() {
     let site = Site::start(&["-rate", "1/1000d", "-burst", "2"]);
     for remaining in [1, 0] {
         let answer = site.get("127.0.0.9", &[]);
@@ -82,7 +82,7 @@ fn readme_s_nginx_lets_through_what_is_allowed_and_says_429_to_the_rest() {
             (answer.status, answer.body.as_str()),
             (200, "the application")
         );
-        let field = answer.header("ratelimit").expect("the server's");
+        let field = answer.header("ratelimit").expect("the field of rl-server");
         assert!(
             field.starts_with(&format!("\"token\";r={remaining};t=")),
             "{field}"
@@ -93,12 +93,12 @@ fn readme_s_nginx_lets_through_what_is_allowed_and_says_429_to_the_rest() {
         );
         assert_eq!(answer.header("retry-after"), None);
     }
-    for made_up in [
+    for forged in [
         &[][..],
         &["X-Forwarded-For: 203.0.113.9"],
         &["Forwarded: for=203.0.113.9"],
     ] {
-        let denied = site.get("127.0.0.9", made_up);
+        let denied = site.get("127.0.0.9", forged);
         assert_eq!(
             (denied.status, denied.body.as_str()),
             (429, r#"{"error":"Rate limit exceeded"}"#)
@@ -107,7 +107,7 @@ fn readme_s_nginx_lets_through_what_is_allowed_and_says_429_to_the_rest() {
         assert_eq!(denied.header("cache-control"), Some("no-store"));
         let wait_s = denied
             .header("retry-after")
-            .expect("a denial says when to come back");
+            .expect("a denial has Retry-After");
         assert!(
             wait_s
                 .parse::<u64>()
@@ -123,7 +123,7 @@ fn readme_s_nginx_lets_through_what_is_allowed_and_says_429_to_the_rest() {
 }
 
 #[test]
-fn readme_s_nginx_gives_a_known_key_its_own_bucket_and_policy() {
+fn the_documented_nginx_gives_a_known_key_its_own_policy() {
     let site = Site::start(&["-trust-caller", "-rate", "1/1000d", "-burst", "1"]);
     let key = "X-Api-Key: k-5f3a9c";
     for client in ["127.0.0.9", "127.0.0.10"] {
@@ -138,14 +138,14 @@ fn readme_s_nginx_gives_a_known_key_its_own_bucket_and_policy() {
     assert_eq!(
         site.get("127.0.0.9", &[unknown]).status,
         429,
-        "as any other stranger at this address"
+        "an unknown key shares the bucket of its address"
     );
     assert_eq!(site.get("127.0.0.9", &[key]).status, 200);
 }
 
 /// nginx accepts larger heads than rl-server does.
 #[test]
-fn readme_s_nginx_limits_requests_with_large_heads_too() {
+fn the_documented_nginx_limits_requests_with_large_heads() {
     let site = Site::start(&["-rate", "1/1000d", "-burst", "3"]);
     let field = |n: usize| format!("X-Field-{n}: {}", "x".repeat(4500));
     let large: Vec<String> = (0..4).map(field).collect();
@@ -158,39 +158,39 @@ fn readme_s_nginx_limits_requests_with_large_heads_too() {
 }
 
 #[test]
-fn readme_s_nginx_says_500_when_nobody_can_decide() {
+fn the_documented_nginx_answers_500_without_rl_server() {
     let mut site = Site::start(&[]);
     site.http.signal(nix::sys::signal::Signal::SIGKILL);
     site.http.exit_code();
     assert_eq!(site.get("127.0.0.9", &[]).status, 500);
 }
 
-/// Each proxy goes out from an address of its own, as if it were on a machine of its own.
-/// Each at least its emission intervals after the first was asked for, however slow the machine is.
+/// The nth answer comes at least n emission intervals after the first request, on a slow machine too.
 #[test]
-fn behind_readme_s_nginx_shaped_requests_reach_the_application_evenly() {
+fn behind_the_documented_nginx_shaped_requests_are_spaced() {
     let flags = ["-shape", "-rate", "10", "-burst", "6"];
-    let site = Site::start_asking("limiter/leaky", &flags);
-    let begun = Instant::now();
+    let site = Site::start_with_limiter("limiter/leaky", &flags);
+    let started = Instant::now();
     let mut waits_ms: Vec<u128> = thread::scope(|scope| {
-        let ask = || {
+        let request = || {
             assert_eq!(site.get("127.0.0.5", &[]).body, "the application");
-            begun.elapsed().as_millis()
+            started.elapsed().as_millis()
         };
-        let asking = [(); 6].map(|()| scope.spawn(ask));
-        let waits_ms = asking.map(|asking| asking.join().expect("an answer"));
+        let requests = [(); 6].map(|()| scope.spawn(request));
+        let waits_ms = requests.map(|request| request.join().expect("an answer"));
         waits_ms.into()
     });
     waits_ms.sort_unstable();
-    let mut even = waits_ms.iter().zip((0..).step_by(100));
+    let mut pairs = waits_ms.iter().zip((0..).step_by(100));
     assert!(
-        even.all(|(wait_ms, turn_ms)| *wait_ms >= turn_ms),
+        pairs.all(|(wait_ms, due_ms)| *wait_ms >= due_ms),
         "{waits_ms:?}"
     );
 }
 
+/// Each proxy connects from an address of its own, as if it were on its own machine.
 #[test]
-fn two_real_proxies_in_a_row_give_the_client_s_address() {
+fn behind_two_proxies_the_client_s_address_counts() {
     let redis = RedisServer::start();
     let http = HttpServer::start(&[
         "-redis",

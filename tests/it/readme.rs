@@ -5,7 +5,8 @@ use rl_tests::{
     project,
 };
 
-/// Runs a document's console blocks in order, on servers of the test's in place of those at the usual ports. Returns how many.
+/// Runs the console examples of a document in order, on the test's servers in place of those at the default ports.
+/// Returns their number.
 fn run_examples(path: &str) -> usize {
     let examples = examples(&document(path));
     let redis = RedisServer::start();
@@ -44,7 +45,7 @@ fn every_example_prints_the_output_shown() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn no_link_is_broken() {
     for path in DOCUMENTS {
         let links = links(&document(path));
         assert!(links.len() > 10, "{path}: {links:?}");
@@ -91,7 +92,7 @@ fn module_readme_names_every_error() {
     }
 }
 
-/// The table of servers has each that is fetched.
+/// The table of servers has a row for each server that tests/servers.sh fetches.
 #[test]
 fn tests_readme_names_every_server() {
     let (readme, script) = (document("tests/README.md"), document("tests/servers.sh"));
@@ -127,7 +128,7 @@ fn server_readme_names_every_flag_and_its_default() {
             entry
                 .split_once(from)
                 .and_then(|(_, rest)| rest.split(to).next())
-                .expect("help's form")
+                .expect("the format of clap")
         };
         let default = match between("[default: ", "]") {
             "\"\"" => "none".to_owned(),
@@ -145,9 +146,9 @@ fn server_readme_names_every_flag_and_its_default() {
     assert_eq!(flags, rows.count());
 }
 
-/// The table of instructions has each relation that `make bench-instructions` bounds, with that bound.
+/// The table of instructions has a row for each ratio that `make bench-instructions` checks, with its bound.
 #[test]
-fn tests_readme_states_every_bound_that_is_kept() {
+fn tests_readme_states_every_bound_of_bench_instructions() {
     let (readme, bounds) = (
         document("tests/README.md"),
         document("tests/benches/instructions.txt"),

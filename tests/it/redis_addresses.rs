@@ -8,13 +8,14 @@ use rl_tests::{
 
 use crate::redis_password::PasswordFile;
 
-/// No failover happens by itself.
+/// So long that the cluster starts no failover.
 const NEVER_MS: u32 = 60_000;
 
 const KEY: &str = "rl:token:127.0.0.1";
 
-/// The user of server/README.md, with the rights documented there and no others, and `more` of those that it names.
-pub(crate) fn let_in(redis: &mut Redis, more: &[&str]) {
+/// Creates the user of server/README.md, with the documented rights, those in `more`, which must be documented too, and
+/// no others.
+pub(crate) fn add_user(redis: &mut Redis, more: &[&str]) {
     let readme = document("server/README.md");
     let line = readme
         .lines()
@@ -29,7 +30,7 @@ pub(crate) fn let_in(redis: &mut Redis, more: &[&str]) {
     redis.value(&format!("ACL SETUSER {line} {}", more.join(" ")));
 }
 
-/// That user's name and password in an address.
+/// Its name and password, as in an address.
 pub(crate) const USER: &str = "rl-server:a-password";
 
 fn assert_nothing_refused(redis: &mut Redis) {
@@ -37,20 +38,20 @@ fn assert_nothing_refused(redis: &mut Redis) {
     assert!(log.is_empty(), "{log:?}");
 }
 
-/// Asks at `address`, and finds the bucket in this database.
+/// Checks that rl-server works with `address`, and that the bucket is in this database.
 fn assert_used(redis: &RedisServer, database: u8, address: &str) {
     assert_used_by(redis, database, address, &[]);
 }
 
-/// Likewise, with more flags.
+/// Like `assert_used`, with more flags.
 pub(crate) fn assert_used_by(redis: &RedisServer, database: u8, address: &str, flags: &[&str]) {
     let http = HttpServer::start(&[&["-redis", address], flags].concat());
     assert_eq!(http.get("/token").status, 200, "{address}");
     assert_eq!(http.get("/leaky").status, 200, "{address}");
     let mut connection = redis.connect();
     connection.value(&format!("SELECT {database}"));
-    let found: i64 = connection.line(&format!("EXISTS {KEY}"));
-    assert_eq!(found, 1, "{address}");
+    let count: i64 = connection.line(&format!("EXISTS {KEY}"));
+    assert_eq!(count, 1, "{address}");
     assert_nothing_refused(&mut connection);
     connection.value("FLUSHALL");
 }
@@ -60,7 +61,7 @@ fn every_form_of_the_address_of_one_server_works() {
     let redis = RedisServer::start_on_tcp(&[]);
     let (port, socket) = (redis.port(), redis.socket());
     let socket = socket.display();
-    let_in(&mut redis.connect(), &[]);
+    add_user(&mut redis.connect(), &[]);
     for address in [
         format!("127.0.0.1:{port}"),
         format!("{USER}@127.0.0.1:{port}"),
@@ -71,7 +72,7 @@ fn every_form_of_the_address_of_one_server_works() {
     ] {
         assert_used(&redis, 0, &address);
     }
-    let_in(&mut redis.connect(), &["+select"]);
+    add_user(&mut redis.connect(), &["+select"]);
     assert_used(&redis, 3, &format!("redis://{USER}@127.0.0.1:{port}/3"));
     assert_used(
         &redis,
@@ -80,12 +81,12 @@ fn every_form_of_the_address_of_one_server_works() {
     );
 }
 
-/// Waits for a 503 that says so.
+/// Waits for an answer with this error.
 fn assert_refused(address: &str, error: &str) {
     assert_refused_by(address, &[], error);
 }
 
-/// Likewise, with more flags.
+/// Like `assert_refused`, with more flags.
 pub(crate) fn assert_refused_by(address: &str, flags: &[&str], error: &str) {
     let http = HttpServer::start_alone(&[&["-redis", address], flags].concat());
     eventually(error, || {
@@ -97,7 +98,7 @@ pub(crate) fn assert_refused_by(address: &str, flags: &[&str], error: &str) {
 fn a_wrong_password_or_a_missing_right_is_reported() {
     let redis = RedisServer::start_on_tcp(&[]);
     let port = redis.port();
-    let_in(&mut redis.connect(), &[]);
+    add_user(&mut redis.connect(), &[]);
     assert_refused(
         &format!("redis://rl-server:wrong@127.0.0.1:{port}"),
         "WRONGPASS",
@@ -109,15 +110,15 @@ fn a_wrong_password_or_a_missing_right_is_reported() {
     );
 }
 
-/// A TCP port with TLS beside the one without; `None` if the server was built without TLS.
+/// A server with a TLS port beside the one without TLS, or `None` if it was built without TLS.
 fn start_with_tls(certificate: &Certificate, args: &[&str]) -> Option<(RedisServer, Port)> {
-    // Without a certificate none starts; only one that knows TLS says that this is why.
+    // Without a certificate no server starts. Only one that was built with TLS names TLS as the reason.
     let tried = Command::new(program())
         .args(["--port", "0", "--tls-port", "1"])
         .output()
         .expect("it runs");
-    let told = [tried.stdout, tried.stderr].concat();
-    if !String::from_utf8_lossy(&told).contains("Failed to configure TLS") {
+    let output = [tried.stdout, tried.stderr].concat();
+    if !String::from_utf8_lossy(&output).contains("Failed to configure TLS") {
         println!("skipped: this server was built without TLS");
         return None;
     }
@@ -135,7 +136,7 @@ fn tls_accepts_only_certificates_of_the_given_authority() {
     let Some((redis, port)) = start_with_tls(&certificate, &[]) else {
         return;
     };
-    let_in(&mut redis.connect(), &[]);
+    add_user(&mut redis.connect(), &[]);
     let port = port.number();
     for address in [
         format!("rediss://{USER}@localhost:{port}"),
@@ -172,24 +173,24 @@ fn a_certificate_for_another_host_is_rejected() {
 }
 
 #[test]
-fn any_node_leads_to_the_cluster_with_documented_rights() {
+fn with_documented_rights_any_node_gives_the_whole_cluster() {
     let cluster = Cluster::start(NEVER_MS);
     for node in cluster.nodes() {
-        let_in(&mut node.connect(), &["+cluster|slots", "+asking"]);
+        add_user(&mut node.connect(), &["+cluster|slots", "+asking"]);
     }
-    let nobody = Port::free();
+    let closed = Port::free();
     for node in cluster.nodes() {
         let address = format!(
             "redis-cluster://{USER}@127.0.0.1:{},localhost:{}",
-            nobody.number(),
+            closed.number(),
             node.port()
         );
         let http = HttpServer::start(&["-redis", &address]);
-        // So many addresses that each primary has some of their keys.
-        let told = Load::on(&http, "/leaky", &callers(20), |load| {
+        // Enough callers that each primary has keys of some.
+        let answers = Load::on(&http, "/leaky", &callers(20), |load| {
             load.wait_for(By::Redis, 200);
         });
-        assert!(told.iter().all(|told| told.by == By::Redis));
+        assert!(answers.iter().all(|answer| answer.by == By::Redis));
     }
     for node in cluster.nodes() {
         assert_nothing_refused(&mut node.connect());
@@ -220,23 +221,23 @@ fn a_cluster_works_over_tls() {
 }
 
 #[test]
-fn sentinels_lead_to_their_primary() {
+fn sentinels_give_the_address_of_their_primary() {
     let sentinels = Sentinels::start();
     let (primary, replicas) = sentinels.at_rest();
     for server in [primary, replicas[0], replicas[1]] {
-        let_in(&mut server.connect(), &["+select"]);
+        add_user(&mut server.connect(), &["+select"]);
     }
     let [a, b, c] = sentinels.ports();
-    let nobody = Port::free();
-    let nobody = nobody.number();
-    let hosts = format!("127.0.0.1:{nobody},127.0.0.1:{a},127.0.0.1:{b},localhost:{c}");
+    let closed = Port::free();
+    let closed = closed.number();
+    let hosts = format!("127.0.0.1:{closed},127.0.0.1:{a},127.0.0.1:{b},localhost:{c}");
     assert_used(primary, 0, &format!("redis-sentinel://{hosts}/rl"));
     assert_used(primary, 2, &format!("redis-sentinel://{USER}@{hosts}/rl/2"));
     let unknown = format!("redis-sentinel://{hosts}/unknown");
     let http = HttpServer::start_alone(&["-redis", &unknown]);
     http.wait_for_log("the Sentinel does not monitor a primary named unknown");
     assert_eq!(http.get("/token").status, 503);
-    // A Sentinel that requires a login gets that of the servers.
+    // rl-server logs in to a Sentinel that requires it with the login of the servers.
     sentinels.let_in_only(a, "rl-server", "a-password");
     assert_used(
         primary,
@@ -259,8 +260,8 @@ fn a_wrong_address_is_an_error_at_the_start() {
             .args(["-redis", address])
             .output()
             .expect("it runs");
-        let told = String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{address}");
-        assert!(told.contains(error), "{address}: {told}");
+        assert!(text.contains(error), "{address}: {text}");
     }
 }

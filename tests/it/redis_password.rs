@@ -3,9 +3,9 @@ use std::process::{Command, Stdio};
 
 use rl_tests::{HttpServer, Process, RedisServer, artifacts, eventually};
 
-use crate::redis_addresses::{USER, assert_refused_by, assert_used_by, let_in};
+use crate::redis_addresses::{USER, add_user, assert_refused_by, assert_used_by};
 
-/// A file with a password.
+/// A temporary file for `-redis-password-file`.
 pub(crate) struct PasswordFile(tempfile::NamedTempFile);
 
 impl PasswordFile {
@@ -25,10 +25,10 @@ impl PasswordFile {
 }
 
 #[test]
-fn a_password_file_holds_the_password_as_it_is() {
+fn a_password_file_holds_the_password_unencoded() {
     let redis = RedisServer::start_on_tcp(&[]);
     let port = redis.port();
-    let_in(&mut redis.connect(), &[]);
+    add_user(&mut redis.connect(), &[]);
     redis.connect().value("ACL SETUSER rl-server >p%40:/@\"é'");
     for content in ["p%40:/@\"é'", "p%40:/@\"é'\n", "a-password\n"] {
         let file = PasswordFile::new(content);
@@ -44,7 +44,7 @@ fn a_password_file_holds_the_password_as_it_is() {
 }
 
 #[test]
-fn a_password_file_serves_without_a_user_and_in_a_cluster() {
+fn a_password_file_works_without_a_user_and_in_a_cluster() {
     let redis = RedisServer::start_cluster_node(&[]);
     let mut connection = redis.connect();
     connection.add_slots();
@@ -59,11 +59,11 @@ fn a_password_file_serves_without_a_user_and_in_a_cluster() {
     }
 }
 
-/// `-redis-password-file <(command)` in a shell. What a pipe holds can be read once.
+/// `-redis-password-file <(command)` in a shell. A pipe can be read only once.
 #[test]
 fn a_password_file_may_be_a_pipe() {
     let redis = RedisServer::start_on_tcp(&[]);
-    let_in(&mut redis.connect(), &[]);
+    add_user(&mut redis.connect(), &[]);
     let line = format!(
         "exec {} -addr 127.0.0.1:0 -deadline 600s -redis rl-server@127.0.0.1:{} -redis-password-file <(echo a-password)",
         artifacts().server.display(),
@@ -73,7 +73,7 @@ fn a_password_file_may_be_a_pipe() {
     assert!(log.concat().contains("connected to Redis"), "{log:?}");
 }
 
-/// What an rl-server logs until it has connected to Redis.
+/// The lines that an rl-server logs until it has connected to Redis, or ends.
 fn log_until_connected(command: &mut Command) -> Vec<String> {
     let mut child = command
         .stdout(Stdio::null())
@@ -96,20 +96,20 @@ fn log_until_connected(command: &mut Command) -> Vec<String> {
 }
 
 #[test]
-fn only_a_password_on_the_command_line_is_warned_of() {
+fn only_a_password_on_the_command_line_causes_a_warning() {
     let redis = RedisServer::start_on_tcp(&[]);
-    let_in(&mut redis.connect(), &[]);
+    add_user(&mut redis.connect(), &[]);
     let (port, socket) = (redis.port(), redis.socket());
     let file = PasswordFile::new("a-password");
     let url = format!("redis://{USER}@127.0.0.1:{port}");
     let by_socket = format!("unix:{}?user=rl-server&pass=a-password", socket.display());
-    let named = format!("redis://rl-server@127.0.0.1:{port}");
+    let without = format!("redis://rl-server@127.0.0.1:{port}");
     let server = || {
         let mut command = Command::new(&artifacts().server);
         command.args(["-addr", "127.0.0.1:0", "-deadline", "600s"]);
         command
     };
-    let warned = |command: &mut Command| {
+    let warning = |command: &mut Command| {
         let log = log_until_connected(command);
         assert!(
             log.iter().any(|line| line.contains("connected to Redis")),
@@ -117,37 +117,37 @@ fn only_a_password_on_the_command_line_is_warned_of() {
         );
         assert!(!log.concat().contains("a-password"), "{log:?}");
         let mut warnings = log.iter().filter(|line| line.contains("list of processes"));
-        let warning = warnings.next()?;
+        let line = warnings.next()?;
         assert!(
-            warning.contains("-redis-password-file") && warning.contains("RL_REDIS"),
-            "{warning}"
+            line.contains("-redis-password-file") && line.contains("RL_REDIS"),
+            "{line}"
         );
         assert_eq!(warnings.next(), None);
         Some(())
     };
-    assert!(warned(server().args(["-redis", &url])).is_some());
-    assert!(warned(server().args(["-redis", &by_socket])).is_some());
-    assert!(warned(server().env("RL_REDIS", &url)).is_none());
-    assert!(warned(server().args(["-redis", &named]).args(file.flags())).is_none());
+    assert!(warning(server().args(["-redis", &url])).is_some());
+    assert!(warning(server().args(["-redis", &by_socket])).is_some());
+    assert!(warning(server().env("RL_REDIS", &url)).is_none());
+    assert!(warning(server().args(["-redis", &without]).args(file.flags())).is_none());
     let variables = [
-        ("RL_REDIS", named.as_str()),
+        ("RL_REDIS", without.as_str()),
         ("RL_REDIS_PASSWORD_FILE", file.path()),
     ];
-    assert!(warned(server().envs(variables)).is_none());
+    assert!(warning(server().envs(variables)).is_none());
 }
 
-/// The exit code and what is said.
+/// The exit code, and the text on both outputs.
 fn refused(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().expect("it runs");
-    let said = [output.stdout, output.stderr].concat();
+    let text = [output.stdout, output.stderr].concat();
     (
         output.status.code(),
-        String::from_utf8_lossy(&said).into_owned(),
+        String::from_utf8_lossy(&text).into_owned(),
     )
 }
 
 #[test]
-fn a_password_where_none_belongs_is_not_repeated() {
+fn errors_do_not_repeat_a_misplaced_password() {
     const URL: &str = "redis://:s3cret@localhost:1";
     let server = || Command::new(&artifacts().server);
     let (bare, socket) = ("u:s3cret@localhost:1", "unix:/s?pass=s3cret");
@@ -170,11 +170,11 @@ fn a_password_where_none_belongs_is_not_repeated() {
         &["-redis", "redis://:s3cret@localhost:bad"],
     ];
     for words in words {
-        let (code, said) = refused(server().args(*words));
-        assert_eq!(code, Some(2), "{words:?}: {said}");
+        let (code, text) = refused(server().args(*words));
+        assert_eq!(code, Some(2), "{words:?}: {text}");
         assert!(
-            !said.contains("s3cret") && said.contains("-redis"),
-            "{words:?}: {said}"
+            !text.contains("s3cret") && text.contains("-redis"),
+            "{words:?}: {text}"
         );
     }
     for variable in [
@@ -183,19 +183,19 @@ fn a_password_where_none_belongs_is_not_repeated() {
         "RL_REDIS_PASSWORD_FILE",
         "RL_ON_OUTAGE",
     ] {
-        let (code, said) = refused(server().env(variable, URL));
-        assert_eq!(code, Some(2), "{variable}: {said}");
+        let (code, text) = refused(server().env(variable, URL));
+        assert_eq!(code, Some(2), "{variable}: {text}");
         assert!(
-            !said.contains("s3cret") && said.contains(variable),
-            "{said}"
+            !text.contains("s3cret") && text.contains(variable),
+            "{text}"
         );
     }
-    let (code, said) = refused(server().env("RL_REDIS", "redis://:s3cret@localhost:bad"));
-    assert!(code == Some(2) && !said.contains("s3cret"), "{said}");
+    let (code, text) = refused(server().env("RL_REDIS", "redis://:s3cret@localhost:bad"));
+    assert!(code == Some(2) && !text.contains("s3cret"), "{text}");
 }
 
 #[test]
-fn a_password_file_that_gives_no_password_is_an_error_at_the_start() {
+fn an_unusable_password_file_is_an_error_at_the_start() {
     let (empty, newline) = (PasswordFile::new(""), PasswordFile::new("\n"));
     let (good, binary) = (PasswordFile::new("s3cret"), PasswordFile::new(""));
     std::fs::write(&binary.0, b"\xff").expect("written");
@@ -219,10 +219,10 @@ fn a_password_file_that_gives_no_password_is_an_error_at_the_start() {
     ] {
         let mut command = Command::new(&artifacts().server);
         command.args(["-redis", address, "-redis-password-file", file]);
-        let (code, said) = refused(&mut command);
-        assert_eq!(code, Some(2), "{said}");
-        let named = format!("-redis-password-file {file}: ");
-        assert!(said.contains(&named) && said.contains(error), "{said}");
-        assert!(!said.contains("s3cret"), "{said}");
+        let (code, text) = refused(&mut command);
+        assert_eq!(code, Some(2), "{text}");
+        let prefix = format!("-redis-password-file {file}: ");
+        assert!(text.contains(&prefix) && text.contains(error), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
     }
 }

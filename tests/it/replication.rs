@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redis::Value;
 use rl_tests::{Redis, RedisServer, Stop, Stored, eventually};
 
-/// A primary that sends its replicas no pings, so that its offset moves by what clients change and by nothing else.
+/// A primary that sends its replicas no pings, so that only changes by clients move its offset.
 fn primary() -> RedisServer {
     RedisServer::start_on_tcp(&[
         "--repl-ping-replica-period",
@@ -27,7 +27,7 @@ pub(crate) fn wait_for_link(replica: &mut Redis) {
 fn wait_for_offset(primary: &mut Redis, replica: &mut Redis) {
     let offset = |redis: &mut Redis, field| redis.info("replication", field)?.parse::<u64>().ok();
     let sent = offset(primary, "master_repl_offset").expect("an offset");
-    eventually("the replica to have it all", || {
+    eventually("the replica to reach the offset", || {
         (offset(replica, "slave_repl_offset")? >= sent).then_some(())
     });
 }
@@ -40,7 +40,8 @@ fn assert_same(primary: &mut Redis, replica: &mut Redis, keys: &[String]) {
     assert_eq!(primary.line::<i64>("DBSIZE"), replica.line::<i64>("DBSIZE"));
 }
 
-/// Some of everything, most of it allowed, at rates so slow that no key expires while a test runs.
+/// Sends some calls of every kind, most of them allowed, at rates so slow that no key expires during a test. Returns
+/// the keys.
 fn load(primary: &mut Redis) -> Vec<String> {
     for i in 0..400 {
         let key = i % 20;
@@ -61,33 +62,33 @@ fn load(primary: &mut Redis) -> Vec<String> {
 #[test]
 fn a_replica_holds_the_same_bytes_and_deadlines() {
     let primary = primary();
-    let mut here = primary.connect();
-    let before = load(&mut here);
+    let mut on_primary = primary.connect();
+    let before = load(&mut on_primary);
     let args = replicaof(&primary);
     let replica = RedisServer::start_with(&[&args[0], &args[1], &args[2]]);
-    let mut there = replica.connect();
-    wait_for_link(&mut there);
-    assert_same(&mut here, &mut there, &before);
-    let after = load(&mut here);
-    assert_same(&mut here, &mut there, &after);
+    let mut on_replica = replica.connect();
+    wait_for_link(&mut on_replica);
+    assert_same(&mut on_primary, &mut on_replica, &before);
+    let after = load(&mut on_primary);
+    assert_same(&mut on_primary, &mut on_replica, &after);
 }
 
 #[test]
-fn a_replica_without_the_module_holds_them_too() {
+fn a_replica_without_the_module_holds_the_same_bytes() {
     let primary = primary();
-    let mut here = primary.connect();
+    let mut on_primary = primary.connect();
     let args = replicaof(&primary);
     let replica = RedisServer::start_without_module(&[&args[0], &args[1], &args[2]]);
-    let mut there = replica.connect();
-    wait_for_link(&mut there);
-    let keys = load(&mut here);
-    assert_same(&mut here, &mut there, &keys);
+    let mut on_replica = replica.connect();
+    wait_for_link(&mut on_replica);
+    let keys = load(&mut on_primary);
+    assert_same(&mut on_primary, &mut on_replica, &keys);
 }
 
 #[test]
-fn a_denied_or_peeked_or_failed_call_sends_nothing() {
+fn a_denied_peeking_or_failed_call_replicates_nothing() {
     let primary = primary();
-    let mut here = primary.connect();
+    let mut on_primary = primary.connect();
     let args = replicaof(&primary);
     let replica = RedisServer::start_with(&[&args[0], &args[1], &args[2]]);
     wait_for_link(&mut replica.connect());
@@ -96,9 +97,9 @@ fn a_denied_or_peeked_or_failed_call_sends_nothing() {
             .info("replication", "master_repl_offset")
             .expect("an offset")
     };
-    here.limit("RL.TOKEN k 1/1000d 5 COST 5");
-    here.limit("RL.LEAKY queue 1/1000d 5 COST 5");
-    let before = offset(&mut here);
+    on_primary.limit("RL.TOKEN k 1/1000d 5 COST 5");
+    on_primary.limit("RL.LEAKY queue 1/1000d 5 COST 5");
+    let before = offset(&mut on_primary);
     for line in [
         "RL.TOKEN k 1/1000d 5",
         "RL.TOKEN k 1/1000d 9 COST 9",
@@ -113,8 +114,8 @@ fn a_denied_or_peeked_or_failed_call_sends_nothing() {
         "RL.PEEK k",
         "RL.INFO queue",
     ] {
-        here.value(line);
-        assert_eq!(offset(&mut here), before, "{line}");
+        on_primary.value(line);
+        assert_eq!(offset(&mut on_primary), before, "{line}");
     }
     for line in [
         "RL.TOKEN k x 5",
@@ -124,43 +125,44 @@ fn a_denied_or_peeked_or_failed_call_sends_nothing() {
         "RL.THROTTLE queue 4 1 86400000",
         "RL.INFO k surplus",
     ] {
-        assert!(here.try_line::<Value>(line).is_err(), "{line}");
-        assert_eq!(offset(&mut here), before, "{line}");
+        assert!(on_primary.try_line::<Value>(line).is_err(), "{line}");
+        assert_eq!(offset(&mut on_primary), before, "{line}");
     }
-    here.limit("RL.TOKEN k 1/1000d 6");
-    assert_ne!(offset(&mut here), before, "an allowed call is sent");
+    on_primary.limit("RL.TOKEN k 1/1000d 6");
+    assert_ne!(offset(&mut on_primary), before, "an allowed call is sent");
 }
 
 #[test]
-fn a_replica_peeks_and_refuses_to_limit_and_goes_on_once_promoted() {
+fn a_replica_only_peeks_and_limits_once_it_is_promoted() {
     let primary = primary();
-    let mut here = primary.connect();
-    here.limit("RL.TOKEN k 1/1000d 5 COST 3");
+    let mut on_primary = primary.connect();
+    on_primary.limit("RL.TOKEN k 1/1000d 5 COST 3");
     let args = replicaof(&primary);
     let replica = RedisServer::start_with(&[&args[0], &args[1], &args[2]]);
-    let mut there = replica.connect();
-    wait_for_link(&mut there);
-    wait_for_offset(&mut here, &mut there);
-    assert_eq!(there.limit("RL.PEEK k COST 0")[..3], [1, 5, 2]);
-    let told: HashMap<String, Value> = there.line("RL.INFO k");
-    let updated_us = Stored::read(&here.stored("k").0.expect("a key")).updated_us;
-    assert_eq!(told["remaining"], Value::Int(2));
-    assert_eq!(told["updated_us"], Value::Int(updated_us.cast_signed()));
+    let mut on_replica = replica.connect();
+    wait_for_link(&mut on_replica);
+    wait_for_offset(&mut on_primary, &mut on_replica);
+    assert_eq!(on_replica.limit("RL.PEEK k COST 0")[..3], [1, 5, 2]);
+    let info: HashMap<String, Value> = on_replica.line("RL.INFO k");
+    let updated_us = Stored::read(&on_primary.stored("k").0.expect("a key")).updated_us;
+    assert_eq!(info["remaining"], Value::Int(2));
+    assert_eq!(info["updated_us"], Value::Int(updated_us.cast_signed()));
     for line in [
         "RL.TOKEN k 1/1000d 5",
         "RL.LEAKY new 1/1000d 5",
         "RL.MULTI k TOKEN 1/1000d 5 1",
         "RL.THROTTLE k 4 1 86400000 0",
     ] {
-        let error = there.try_line::<Value>(line).expect_err("read-only");
+        let error = on_replica.try_line::<Value>(line).expect_err("read-only");
         assert!(error.starts_with("READONLY "), "{line}: {error}");
     }
-    there.value("REPLICAOF NO ONE");
-    assert_eq!(there.limit("RL.TOKEN k 1/1000d 5")[..3], [1, 5, 1]);
+    on_replica.value("REPLICAOF NO ONE");
+    assert_eq!(on_replica.limit("RL.TOKEN k 1/1000d 5")[..3], [1, 5, 1]);
 }
 
-/// Callers that never stop, on a few hundred keys of every kind, while `trouble` is made; then all is at rest.
-pub(crate) fn under_load(primary: &RedisServer, trouble: impl FnOnce()) {
+/// Runs `action` while callers send calls of every kind, on a few hundred keys, without a pause. All have stopped when
+/// it returns.
+pub(crate) fn under_load(primary: &RedisServer, action: impl FnOnce()) {
     let stop = Stop::default();
     let calls = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -168,7 +170,7 @@ pub(crate) fn under_load(primary: &RedisServer, trouble: impl FnOnce()) {
             scope.spawn(|| {
                 let mut redis = primary.connect();
                 while !stop.is_set() {
-                    // Of one count for all: each kind of call is made, whichever caller the machine neglects.
+                    // All callers share a counter, so that each kind of call is made even if one caller hardly runs.
                     one_call(&mut redis, calls.fetch_add(1, Ordering::Relaxed));
                 }
             });
@@ -181,7 +183,7 @@ pub(crate) fn under_load(primary: &RedisServer, trouble: impl FnOnce()) {
                 });
             };
             wait_for_more("some load");
-            trouble();
+            action();
             wait_for_more("more load");
         });
     });
@@ -203,27 +205,27 @@ fn one_call(redis: &mut Redis, i: u64) {
     };
 }
 
-/// All slow keys are the same to the byte and the deadline, and the fast ones are gone from both.
-pub(crate) fn assert_equal(here: &mut Redis, there: &mut Redis) {
+/// Waits until the fast keys have expired on both, and checks that all other keys have the same bytes and TTLs.
+pub(crate) fn assert_equal(one: &mut Redis, other: &mut Redis) {
     eventually("the fast keys to expire", || {
-        here.line::<Vec<String>>("KEYS fast*")
+        one.line::<Vec<String>>("KEYS fast*")
             .is_empty()
             .then_some(())
     });
-    eventually("the other side to have it all", || {
-        (here.line::<i64>("DBSIZE") == there.line::<i64>("DBSIZE")).then_some(())
+    eventually("the other side to have as many keys", || {
+        (one.line::<i64>("DBSIZE") == other.line::<i64>("DBSIZE")).then_some(())
     });
-    let keys: Vec<String> = here.line("KEYS *");
+    let keys: Vec<String> = one.line("KEYS *");
     assert!(keys.len() > 300, "{}", keys.len());
     eventually("the last change to arrive", || {
         keys.iter()
-            .all(|key| here.stored(key) == there.stored(key))
+            .all(|key| one.stored(key) == other.stored(key))
             .then_some(())
     });
 }
 
 #[test]
-fn a_full_sync_under_load_ends_in_the_same_bytes() {
+fn after_a_full_sync_under_load_all_bytes_are_equal() {
     for diskless in ["yes", "no"] {
         let primary = RedisServer::start_on_tcp(&[
             "--repl-diskless-sync",
@@ -243,13 +245,13 @@ fn a_full_sync_under_load_ends_in_the_same_bytes() {
     }
 }
 
-/// Drops the links to the replicas of `from`, and waits until one of them is there again: its own view of it comes later.
+/// Drops the links to the replicas of `from`, and waits until a replica has connected again, according to `from`.
 pub(crate) fn drop_links(from: &RedisServer) {
     const KINDS: [&str; 2] = ["sync_partial_ok", "sync_full"];
     let mut redis = from.connect();
     let before = syncs(&mut redis, &KINDS);
     let dropped: i64 = redis.line("CLIENT KILL TYPE replica");
-    eventually("the replica to come again", || {
+    eventually("the replica to connect again", || {
         (dropped == 0 || syncs(&mut redis, &KINDS) > before).then_some(())
     });
 }
@@ -260,7 +262,7 @@ fn syncs(redis: &mut Redis, kinds: &[&str]) -> u64 {
 }
 
 #[test]
-fn dropped_links_under_load_end_in_the_same_bytes_along_a_chain() {
+fn after_dropped_links_under_load_all_bytes_are_equal() {
     let primary = RedisServer::start_on_tcp(&[
         "--repl-diskless-sync-delay",
         "0",
@@ -295,7 +297,7 @@ fn dropped_links_under_load_end_in_the_same_bytes_along_a_chain() {
 }
 
 #[test]
-fn a_promoted_replica_goes_on_and_feeds_the_old_primary() {
+fn a_promoted_replica_replicates_to_the_old_primary() {
     let primary = primary();
     let args = replicaof(&primary);
     let replica = RedisServer::start_on_tcp(&[
@@ -317,15 +319,16 @@ fn a_promoted_replica_goes_on_and_feeds_the_old_primary() {
     assert_equal(&mut replica.connect(), &mut primary.connect());
 }
 
-/// Makes it a replica, which from then on loads slowly enough to be looked at.
-fn follow_slowly(there: &mut Redis, primary: &RedisServer) {
-    there.value(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
-    wait_for_link(there);
-    there.value("CONFIG SET key-load-delay 20000");
-    there.value("CONFIG SET loading-process-events-interval-bytes 1024");
+/// Makes it a replica whose next load is slow enough for the test to send calls meanwhile.
+fn follow_and_load_slowly(on_replica: &mut Redis, primary: &RedisServer) {
+    on_replica.value(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    wait_for_link(on_replica);
+    on_replica.value("CONFIG SET key-load-delay 20000");
+    on_replica.value("CONFIG SET loading-process-events-interval-bytes 1024");
 }
 
-/// Drops the links, calls, and sends more than the backlog holds before a link can be there again.
+/// In one transaction, drops the links, makes a call, and writes more than the backlog holds, so that the replica
+/// cannot resynchronize partially.
 fn force_full_sync(primary: &RedisServer, call: &str) {
     let large = format!("SET large {}", "x".repeat(1_000_000));
     primary
@@ -334,12 +337,12 @@ fn force_full_sync(primary: &RedisServer, call: &str) {
         .expect("executed");
 }
 
-/// Bit 2 of the module's options: without it a server does not load so, for one module's sake.
+/// REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD: Redis loads asynchronously only if every module has set it.
 #[test]
-fn a_replica_answers_from_what_it_had_while_it_loads() {
+fn a_replica_peeks_at_its_old_data_while_it_loads() {
     let replica = RedisServer::start_with(&["--repl-diskless-load", "swapdb"]);
-    let mut there = replica.connect();
-    if there.info("persistence", "async_loading").is_none() {
+    let mut on_replica = replica.connect();
+    if on_replica.info("persistence", "async_loading").is_none() {
         println!("skipped: this server does not answer while it loads");
         return;
     }
@@ -351,32 +354,32 @@ fn a_replica_answers_from_what_it_had_while_it_loads() {
         "--rdbcompression",
         "no",
     ]);
-    let mut here = primary.connect();
-    // At 20 ms for each a load of 40 s if nothing ends it, with a look at the clients after each.
-    here.value("DEBUG POPULATE 2000 pad 1024");
-    here.limit("RL.TOKEN k 1/1000d 5 COST 3");
-    follow_slowly(&mut there, &primary);
-    wait_for_offset(&mut here, &mut there);
-    let before = here.stored("k");
+    let mut on_primary = primary.connect();
+    // Loading takes 20 ms a key, 40 s in all, until the test resets the delay. Redis serves clients after each key.
+    on_primary.value("DEBUG POPULATE 2000 pad 1024");
+    on_primary.limit("RL.TOKEN k 1/1000d 5 COST 3");
+    follow_and_load_slowly(&mut on_replica, &primary);
+    wait_for_offset(&mut on_primary, &mut on_replica);
+    let before = on_primary.stored("k");
     under_load(&primary, || {
         force_full_sync(&primary, "RL.TOKEN k 1/1000d 5");
-        eventually("the load to begin", || {
-            let mut is_on = |field| there.info("persistence", field) == Some("1".to_owned());
+        eventually("the load to start", || {
+            let mut is_on = |field| on_replica.info("persistence", field) == Some("1".to_owned());
             (is_on("loading") || is_on("async_loading")).then_some(())
         });
-        assert_eq!(there.stored("k"), before);
-        assert_eq!(there.limit("RL.PEEK k COST 0")[..3], [1, 5, 2]);
-        let told: HashMap<String, Value> = there.line("RL.INFO k");
-        assert_eq!(told["remaining"], Value::Int(2));
-        let error = there.try_line::<Value>("RL.TOKEN k 1/1000d 5");
+        assert_eq!(on_replica.stored("k"), before);
+        assert_eq!(on_replica.limit("RL.PEEK k COST 0")[..3], [1, 5, 2]);
+        let info: HashMap<String, Value> = on_replica.line("RL.INFO k");
+        assert_eq!(info["remaining"], Value::Int(2));
+        let error = on_replica.try_line::<Value>("RL.TOKEN k 1/1000d 5");
         assert!(error.is_err_and(|error| error.starts_with("READONLY ")));
         assert_eq!(
-            there.info("persistence", "async_loading").as_deref(),
+            on_replica.info("persistence", "async_loading").as_deref(),
             Some("1")
         );
-        there.value("CONFIG SET key-load-delay 0");
-        wait_for_link(&mut there);
+        on_replica.value("CONFIG SET key-load-delay 0");
+        wait_for_link(&mut on_replica);
     });
-    assert_equal(&mut here, &mut there);
-    assert_eq!(there.limit("RL.PEEK k COST 0")[..3], [1, 5, 1]);
+    assert_equal(&mut on_primary, &mut on_replica);
+    assert_eq!(on_replica.limit("RL.PEEK k COST 0")[..3], [1, 5, 1]);
 }

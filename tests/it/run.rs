@@ -28,7 +28,7 @@ fn make() -> Command {
 }
 
 #[test]
-fn make_run_serves_until_ctrl_c_and_leaves_nothing_behind() {
+fn make_run_serves_until_ctrl_c_and_leaves_no_files() {
     for (host, is_everywhere) in [("127.0.0.1", false), ("", true)] {
         serves_until_ctrl_c(host, is_everywhere);
     }
@@ -46,32 +46,29 @@ fn serves_until_ctrl_c(host: &str, is_everywhere: bool) {
     let group = Pid::from_raw(child.id().cast_signed());
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let mut process = Process::from(child);
-    let mut said = Vec::new();
-    while !said
+    let mut output = Vec::new();
+    while !output
         .iter()
         .any(|line: &String| line.contains("RL.LEAKY job:7 10 5"))
     {
-        said.push(
-            lines
-                .next()
-                .expect("it goes on until Ctrl-C")
-                .expect("UTF-8"),
-        );
+        output.push(lines.next().expect("it runs until Ctrl-C").expect("UTF-8"));
     }
     assert!(
-        said.iter()
+        output
+            .iter()
             .any(|line| line.trim() == format!("curl 127.0.0.1:{http_port}/token")),
-        "{said:?}"
+        "{output:?}"
     );
     assert!(
-        said.iter()
+        output
+            .iter()
             .any(|line| line.trim() == format!("redis-cli -p {redis_port} RL.TOKEN user:42 10 20"))
     );
     assert!(listens(redis_port) && listens(http_port));
     // An address of this machine that is neither of the two.
-    let elsewhere = |port: u16| TcpStream::connect(("127.0.0.2", port)).is_ok();
+    let listens_elsewhere = |port: u16| TcpStream::connect(("127.0.0.2", port)).is_ok();
     assert_eq!(
-        (elsewhere(redis_port), elsewhere(http_port)),
+        (listens_elsewhere(redis_port), listens_elsewhere(http_port)),
         (false, is_everywhere)
     );
 
@@ -86,7 +83,7 @@ fn serves_until_ctrl_c(host: &str, is_everywhere: bool) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// What it prints on the standard error before it fails.
+/// The standard error of a command that fails.
 fn refused(command: &mut Command) -> String {
     let mut child = command.spawn().expect("make runs");
     let mut error = String::new();
@@ -102,7 +99,8 @@ fn refused(command: &mut Command) -> String {
 
 #[test]
 fn make_run_listens_on_loopback_by_default() {
-    // Only one process at a time may hold the port. Another program may hold it as well: then make run finds it taken too.
+    // Tests in other processes wait for the lock. If another program has the port, make run reports it as taken as
+    // well.
     let lock = std::fs::File::create(std::env::temp_dir().join("rl-tests-8080.lock"));
     let lock = lock.expect("a file");
     lock.lock().expect("a lock");
@@ -113,7 +111,7 @@ fn make_run_listens_on_loopback_by_default() {
 }
 
 #[test]
-fn make_run_runs_nothing_that_its_variables_hold() {
+fn make_run_does_not_execute_its_variables() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("it-ran");
     let command = format!("touch {}", file.display());
@@ -148,7 +146,7 @@ fn make_run_runs_nothing_that_its_variables_hold() {
 }
 
 #[test]
-fn a_wrong_variable_is_a_clear_error() {
+fn a_wrong_variable_is_an_error_that_names_it() {
     for (redis_port, addr, variable) in [
         ("0", "127.0.0.1:1", "REDIS_PORT"),
         ("65536", "127.0.0.1:1", "REDIS_PORT"),
@@ -169,7 +167,7 @@ fn a_wrong_variable_is_a_clear_error() {
 }
 
 #[test]
-fn a_taken_port_is_an_error_that_names_the_variable() {
+fn a_port_in_use_is_an_error_that_names_the_variable() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port();
     let free = Port::free().number();

@@ -6,7 +6,7 @@ use rl_tests::{Answer, HttpServer, get_with, send};
 
 use crate::serving::start;
 
-fn ask(http: &HttpServer, head: &str) -> Answer {
+fn send_head(http: &HttpServer, head: &str) -> Answer {
     send(&mut http.connect(), &format!("{head}\r\n\r\n"))
 }
 
@@ -27,17 +27,17 @@ fn a_missing_repeated_or_invalid_host_is_a_400() {
         ("Host: [::1]:80", 200),
         ("host: A.example", 200),
     ] {
-        let answer = ask(&http, format!("{token}{lines}").trim_end());
+        let answer = send_head(&http, format!("{token}{lines}").trim_end());
         assert_eq!(answer.status, status, "{lines}: {answer:?}");
-        let says_why = answer.body.starts_with(r#"{"error":""#) && answer.body.contains("Host");
-        assert_eq!(says_why, status == 400, "{lines}: {answer:?}");
+        let has_reason = answer.body.starts_with(r#"{"error":""#) && answer.body.contains("Host");
+        assert_eq!(has_reason, status == 400, "{lines}: {answer:?}");
     }
     for (lines, status) in [("", 200), ("Host: a", 200), ("Host: a\r\nHost: b", 400)] {
-        let answer = ask(&http, format!("GET /token HTTP/1.0\r\n{lines}").trim_end());
+        let answer = send_head(&http, format!("GET /token HTTP/1.0\r\n{lines}").trim_end());
         assert_eq!(answer.status, status, "HTTP/1.0 {lines}: {answer:?}");
     }
     let accept = "Accept: application/problem+json";
-    let problem = ask(&http, &format!("{token}{accept}"));
+    let problem = send_head(&http, &format!("{token}{accept}"));
     assert_eq!(problem.status, 400);
     let media_type = problem.header("content-type");
     assert_eq!(media_type, Some("application/problem+json"));
@@ -47,14 +47,14 @@ fn a_missing_repeated_or_invalid_host_is_a_400() {
 #[test]
 fn a_request_without_a_host_spends_nothing() {
     let (redis, http) = start(&[]);
-    assert_eq!(ask(&http, "GET /token HTTP/1.1").status, 400);
+    assert_eq!(send_head(&http, "GET /token HTTP/1.1").status, 400);
     assert_eq!(redis.connect().line::<u64>("DBSIZE"), 0);
 }
 
 #[test]
 fn with_trust_caller_pages_of_other_origins_are_refused() {
     let (redis, http) = start(&["-trust-caller", "-cors-origins", "https://app.example"]);
-    let ask = |lines: &[&str]| get_with(&mut http.connect(), "/token?key=k", lines);
+    let get = |lines: &[&str]| get_with(&mut http.connect(), "/token?key=k", lines);
     let allowed = "Origin: https://app.example";
     for site in ["cross-site", "same-site"] {
         let site = format!("Sec-Fetch-Site: {site}");
@@ -62,35 +62,39 @@ fn with_trust_caller_pages_of_other_origins_are_refused() {
             &[site.as_str()][..],
             &[&site, "Origin: https://evil.example"],
         ] {
-            let answer = ask(lines);
+            let answer = get(lines);
             assert_eq!(answer.status, 403, "{answer:?}");
             assert!(answer.body.contains("-cors-origins"), "{answer:?}");
         }
-        assert_eq!(redis.connect().line::<u64>("DBSIZE"), 0, "it spent a token");
+        assert_eq!(
+            redis.connect().line::<u64>("DBSIZE"),
+            0,
+            "a refused request spent a token"
+        );
     }
-    let answer = ask(&["Sec-Fetch-Site: cross-site", allowed]);
+    let answer = get(&["Sec-Fetch-Site: cross-site", allowed]);
     assert_eq!(answer.status, 200);
     let may_read = answer.header("access-control-allow-origin");
     assert_eq!(may_read, Some("https://app.example"));
     for own in ["same-origin", "none"] {
         let site = format!("Sec-Fetch-Site: {own}");
-        assert_eq!(ask(&[&site]).status, 200, "{own}");
+        assert_eq!(get(&[&site]).status, 200, "{own}");
     }
-    assert_eq!(ask(&[]).status, 200, "a program");
+    assert_eq!(get(&[]).status, 200, "a program");
 }
 
-/// The bucket is that of the user's address in any case, and a page may be meant to send requests.
+/// Their requests use the bucket of the user's address, and a page may be written to send them.
 #[test]
-fn without_trust_caller_pages_of_other_origins_may_request() {
+fn without_trust_caller_pages_of_other_origins_are_served() {
     let (_redis, http) = start(&[]);
     let line = ["Sec-Fetch-Site: cross-site"];
     assert_eq!(get_with(&mut http.connect(), "/token", &line).status, 200);
 }
 
 #[test]
-fn every_answer_forbids_browsers_to_guess_its_type() {
+fn every_answer_has_nosniff() {
     let (redis, http) = start(&["-cors-origins", "*"]);
-    let has = |head: &str| {
+    let check = |head: &str| {
         let mut stream = http.connect();
         let answer = send(&mut stream, &format!("{head}\r\n\r\n"));
         let nosniff = answer.header("x-content-type-options");
@@ -112,17 +116,17 @@ fn every_answer_forbids_browsers_to_guess_its_type() {
     for path in paths {
         for method in ["GET", "OPTIONS", "POST"] {
             let host = "Host: a\r\nContent-Length: 0\r\nConnection: close";
-            has(&format!("{method} {path} HTTP/1.1\r\n{host}"));
+            check(&format!("{method} {path} HTTP/1.1\r\n{host}"));
         }
     }
-    assert_eq!(has("GET /token HTTP/1.1"), 400);
+    assert_eq!(check("GET /token HTTP/1.1"), 400);
     redis.kill();
-    rl_tests::eventually("no Redis", || {
-        (has("GET /token HTTP/1.1\r\nHost: a") == 503).then_some(())
+    rl_tests::eventually("the outage", || {
+        (check("GET /token HTTP/1.1\r\nHost: a") == 503).then_some(())
     });
 }
 
-/// By hand: curl always sends an authority.
+/// The frames are written by hand, since curl always sends an authority.
 #[test]
 fn http_2_without_an_authority_is_a_400() {
     let (_redis, http) = start(&["-idle-timeout", "500ms"]);

@@ -4,13 +4,13 @@ use rl_tests::{History, Sentinels, wait_for_calls};
 enum Failover {
     Command,
     Kill,
-    /// The primary tells its replicas nothing of the keys before it is killed.
+    /// The link to the replicas is cut before the keys are used, and then the primary is killed.
     CutAndKill,
-    /// Nor from some call on.
+    /// The link is cut while the keys are in use, and then the primary is killed.
     CutUnderLoad,
 }
 
-/// Makes a failover under load, and checks all that was recorded. No key from `first` on was called before.
+/// Fails over under load, and checks the recorded history. No key from `first` on was used before.
 fn fail_over(sentinels: &Sentinels, first: u64, how: Failover) {
     let keys = [0, 2, 4, 6, 14, 1].map(|kind| first + kind);
     let connect = |_| sentinels.connect();
@@ -36,13 +36,13 @@ fn fail_over(sentinels: &Sentinels, first: u64, how: Failover) {
 }
 
 #[test]
-fn a_failover_by_sentinel_under_load_admits_no_more_than_was_lost() {
+fn a_sentinel_failover_admits_at_most_what_was_lost() {
     fail_over(&Sentinels::start(), 0, Failover::CutUnderLoad);
 }
 
 #[test]
 #[ignore = "make test-full"]
-fn twelve_failovers_by_sentinel_under_load_admit_no_more_than_was_lost() {
+fn twelve_sentinel_failovers_admit_at_most_what_was_lost() {
     let sentinels = Sentinels::start();
     for round in 0..3 {
         for how in [

@@ -10,7 +10,8 @@ const COMMANDS: [&str; 6] = [
     "rl.throttle",
 ];
 
-fn tells(redis: &mut Redis, line: &str, texts: &[&str]) {
+/// Checks that the reply to `line` contains each of `texts`.
+fn assert_reply_contains(redis: &mut Redis, line: &str, texts: &[&str]) {
     let reply = format!("{:?}", redis.value(line));
     for text in texts {
         let bytes = format!("{:?}", text.as_bytes());
@@ -23,7 +24,7 @@ fn tells(redis: &mut Redis, line: &str, texts: &[&str]) {
 }
 
 #[test]
-fn command_info_tells_arity_flags_and_keys() {
+fn command_info_reports_arity_flags_and_keys() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     for (name, arity, flags) in [
@@ -35,18 +36,18 @@ fn command_info_tells_arity_flags_and_keys() {
         ("rl.throttle", "-5", "write denyoom fast"),
     ] {
         let line = format!("COMMAND INFO {name}");
-        tells(&mut redis, &line, &flags.split(' ').collect::<Vec<_>>());
+        assert_reply_contains(&mut redis, &line, &flags.split(' ').collect::<Vec<_>>());
         if version() < [7, 0] {
-            println!("skipped: this server takes of a module no arity and no more of keys");
+            println!("skipped: this server takes no arity and no key specifications from a module");
             continue;
         }
-        tells(&mut redis, &line, &[&format!("int({arity})"), "module"]);
+        assert_reply_contains(&mut redis, &line, &[&format!("int({arity})"), "module"]);
         let access = if flags.starts_with("write") {
             ["RW", "access", "update"]
         } else {
             ["RO", "access", "RO"]
         };
-        tells(&mut redis, &line, &access);
+        assert_reply_contains(&mut redis, &line, &access);
     }
     let reply = format!("{:?}", redis.value("COMMAND INFO rl.multi"));
     assert!(!reply.contains("\"fast\""), "{reply}");
@@ -76,7 +77,7 @@ fn command_getkeys_finds_every_key() {
 }
 
 #[test]
-fn command_docs_tells_what_each_command_is() {
+fn command_docs_describes_every_command() {
     if version() < [7, 0] {
         println!("skipped: this server has no COMMAND DOCS");
         return;
@@ -84,44 +85,44 @@ fn command_docs_tells_what_each_command_is() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     for name in COMMANDS {
-        tells(
+        assert_reply_contains(
             &mut redis,
             &format!("COMMAND DOCS {name}"),
             &["summary", "O(", "0.1.0", "arguments", "module", "key"],
         );
     }
-    tells(
+    assert_reply_contains(
         &mut redis,
         "COMMAND DOCS rl.token",
         &[
             "burst", "COST", "PARTIAL", "FORCE", "REFUND", "optional", "oneof",
         ],
     );
-    tells(
+    assert_reply_contains(
         &mut redis,
         "COMMAND DOCS rl.multi",
         &["TOKEN", "LEAKY", "capacity", "multiple"],
     );
 }
 
-/// `@write`, `@fast` and a category of our own, where a module can have them.
+/// `@read` or `@write`, `@fast` or `@slow`, and the category `@ratelimit` of the module.
 #[test]
-fn acl_categories_are_told_where_the_server_has_them() {
+fn acl_categories_are_set_where_modules_can_have_them() {
     let server = RedisServer::start();
     let mut redis = server.connect();
-    let ours: Result<Vec<String>, String> = redis.try_line("ACL CAT ratelimit");
-    let Ok(mut ours) = ours else {
-        assert!(version() < [7, 4], "{ours:?}");
-        println!("skipped: this server has no categories of modules");
+    let commands: Result<Vec<String>, String> = redis.try_line("ACL CAT ratelimit");
+    let Ok(mut listed) = commands else {
+        assert!(version() < [7, 4], "{commands:?}");
+        println!("skipped: this server has no categories for modules");
         return;
     };
     if version() == [7, 4] {
-        println!("skipped: ACL CAT of this server lists no command of a module");
+        println!("skipped: ACL CAT of this server lists no commands of modules");
     } else {
-        ours.sort();
+        listed.sort();
         let mut commands = COMMANDS;
         commands.sort_unstable();
-        assert_eq!(ours, commands);
+        assert_eq!(listed, commands);
         let write: Vec<String> = redis.line("ACL CAT write");
         assert!(write.contains(&"rl.token".to_owned()) && !write.contains(&"rl.peek".to_owned()));
     }
@@ -133,7 +134,7 @@ fn acl_categories_are_told_where_the_server_has_them() {
             "@write"
         };
         let speed = if name == "rl.multi" { "@slow" } else { "@fast" };
-        tells(&mut redis, &line, &["@ratelimit", access, speed]);
+        assert_reply_contains(&mut redis, &line, &["@ratelimit", access, speed]);
     }
     redis.value("ACL SETUSER someone on nopass ~* +@ratelimit");
     redis.value("AUTH someone x");
@@ -141,7 +142,7 @@ fn acl_categories_are_told_where_the_server_has_them() {
 }
 
 #[test]
-fn info_counts_what_became_of_each_call() {
+fn info_counts_calls_by_outcome() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     for line in [
@@ -177,7 +178,7 @@ fn info_counts_what_became_of_each_call() {
 }
 
 #[test]
-fn an_unknown_module_argument_refuses_to_load_with_a_clear_line() {
+fn an_unknown_module_argument_prevents_loading() {
     let server = RedisServer::start_without_module(&[]);
     let mut redis = server.connect();
     let module = artifacts().module.display();
@@ -198,7 +199,7 @@ fn an_unknown_module_argument_refuses_to_load_with_a_clear_line() {
 }
 
 #[test]
-fn a_second_module_of_our_name_does_not_load() {
+fn a_second_module_of_the_same_name_does_not_load() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     assert!(
@@ -210,11 +211,11 @@ fn a_second_module_of_our_name_does_not_load() {
 }
 
 #[test]
-fn the_module_unloads_and_loads_again_with_its_keys_alive() {
+fn buckets_survive_unloading_and_loading_the_module() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 1/1000d 20 COST 5");
-    tells(&mut redis, "MODULE LIST", &["rl", "int(100)"]);
+    assert_reply_contains(&mut redis, "MODULE LIST", &["rl", "int(100)"]);
     for _ in 0..3 {
         redis.value("MODULE UNLOAD rl");
         assert!(redis.try_line::<Value>("RL.TOKEN k 1/1000d 20").is_err());
@@ -228,18 +229,18 @@ fn the_module_unloads_and_loads_again_with_its_keys_alive() {
     }
 }
 
-/// Valkey 9 refuses CLUSTER MIGRATESLOTS on the whole server if one module has not opted in.
+/// Valkey 9 refuses CLUSTER MIGRATESLOTS unless every module supports it.
 #[test]
-fn slots_still_migrate_with_the_module_loaded() {
-    let (from, to) = (
+fn slots_migrate_with_the_module_loaded() {
+    let (source, target) = (
         RedisServer::start_cluster_node(&[]),
         RedisServer::start_cluster_node(&[]),
     );
-    let (mut here, mut there) = (from.connect(), to.connect());
-    here.add_slots();
-    here.value(&format!("CLUSTER MEET 127.0.0.1 {}", to.port()));
+    let (mut on_source, mut on_target) = (source.connect(), target.connect());
+    on_source.add_slots();
+    on_source.value(&format!("CLUSTER MEET 127.0.0.1 {}", target.port()));
     eventually("the two to be one cluster", || {
-        let both = here
+        let both = on_source
             .line::<String>("CLUSTER NODES")
             .matches("connected")
             .count()
@@ -249,28 +250,28 @@ fn slots_still_migrate_with_the_module_loaded() {
                 .line::<String>("CLUSTER INFO")
                 .contains("cluster_state:ok")
         };
-        (both && up(&mut here) && up(&mut there)).then_some(())
+        (both && up(&mut on_source) && up(&mut on_target)).then_some(())
     });
-    here.limit("RL.TOKEN k 1/1000d 20 COST 5");
-    let slot: i64 = here.line("CLUSTER KEYSLOT k");
-    let node: String = there.line("CLUSTER MYID");
+    on_source.limit("RL.TOKEN k 1/1000d 20 COST 5");
+    let slot: i64 = on_source.line("CLUSTER KEYSLOT k");
+    let node: String = on_target.line("CLUSTER MYID");
     let migrate = format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {node}");
-    match here.try_line::<Value>(&migrate) {
+    match on_source.try_line::<Value>(&migrate) {
         Err(error) if error.to_lowercase().contains("unknown subcommand") => {
             println!("skipped: this server has no CLUSTER MIGRATESLOTS");
             return;
         }
-        reply => reply.expect("the slot is on its way"),
+        reply => reply.expect("the migration starts"),
     };
-    let told = eventually("the slot to arrive", || {
-        there.try_line::<Vec<i64>>("RL.PEEK k COST 0").ok()
+    let reply = eventually("the slot to arrive", || {
+        on_target.try_line::<Vec<i64>>("RL.PEEK k COST 0").ok()
     });
-    assert_eq!(told[..3], [1, 20, 15]);
+    assert_eq!(reply[..3], [1, 20, 15]);
 }
 
-/// redis-cli shows the arguments as one types, from COMMAND DOCS.
+/// redis-cli takes its hints from COMMAND DOCS.
 #[test]
-fn redis_cli_hints_show_the_arguments() {
+fn command_docs_lists_the_arguments_for_redis_cli() {
     if version() < [7, 0] {
         println!("skipped: this server has no COMMAND DOCS");
         return;

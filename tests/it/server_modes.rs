@@ -5,9 +5,9 @@ use rl_tests::{History, RedisServer, Stored, eventually, wait_for_calls};
 
 use crate::replication::{assert_equal, under_load, wait_for_link};
 
-/// A load straight from the socket, over data of another history. A peek meanwhile finds the one or the other.
+/// Loads from the socket, onto a replica with other data. A peek during the load replies from either data set.
 #[test]
-fn a_diskless_load_under_load_ends_in_the_same_bytes() {
+fn after_a_diskless_load_under_load_all_bytes_are_equal() {
     for mode in ["on-empty-db", "swapdb"] {
         let primary = RedisServer::start_on_tcp(&[
             "--repl-diskless-sync",
@@ -16,24 +16,24 @@ fn a_diskless_load_under_load_ends_in_the_same_bytes() {
             "0",
         ]);
         let replica = RedisServer::start_with(&["--repl-diskless-load", mode]);
-        let (mut here, mut there) = (primary.connect(), replica.connect());
-        here.limit("RL.TOKEN k 1/1000d 5 COST 3");
-        there.limit("RL.TOKEN k 1/1000d 5 COST 4");
+        let (mut on_primary, mut on_replica) = (primary.connect(), replica.connect());
+        on_primary.limit("RL.TOKEN k 1/1000d 5 COST 3");
+        on_replica.limit("RL.TOKEN k 1/1000d 5 COST 4");
         let mut remaining = Vec::new();
         under_load(&primary, || {
-            there.value(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+            on_replica.value(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
             eventually("the link to the primary", || {
-                match there.try_line::<Vec<i64>>("RL.PEEK k COST 0") {
+                match on_replica.try_line::<Vec<i64>>("RL.PEEK k COST 0") {
                     Ok(reply) => remaining.push(reply[2]),
                     Err(error) => assert!(error.starts_with("LOADING "), "{error}"),
                 }
-                let link = there.info("replication", "master_link_status")?;
+                let link = on_replica.info("replication", "master_link_status")?;
                 (link == "up").then_some(())
             });
         });
-        wait_for_link(&mut there);
-        assert_equal(&mut here, &mut there);
-        remaining.push(there.limit("RL.PEEK k COST 0")[2]);
+        wait_for_link(&mut on_replica);
+        assert_equal(&mut on_primary, &mut on_replica);
+        remaining.push(on_replica.limit("RL.PEEK k COST 0")[2]);
         remaining.dedup();
         assert!(matches!(remaining[..], [1, 2] | [2]), "{remaining:?}");
     }
@@ -42,12 +42,12 @@ fn a_diskless_load_under_load_ends_in_the_same_bytes() {
 const BURST: i64 = 8;
 
 /// A bucket of either kind, and how many calls were made on it.
-struct Called {
+struct CalledBucket {
     line: String,
     calls: i64,
 }
 
-impl Called {
+impl CalledBucket {
     fn new(n: usize) -> Self {
         let command = if n.is_multiple_of(3) {
             "RL.LEAKY"
@@ -93,20 +93,20 @@ fn active_defragmentation_moves_buckets_and_changes_none() {
     ] {
         redis.value(&format!("CONFIG SET {setting}"));
     }
-    let mut all: Vec<Called> = (0..KEYS).map(Called::new).collect();
+    let mut all: Vec<CalledBucket> = (0..KEYS).map(CalledBucket::new).collect();
     let replies = redis.run_all(all.iter().map(|called| called.line.clone()));
     for (called, reply) in all.iter_mut().zip(&replies) {
         called.check(reply);
     }
-    // A page of memory holds one in four of those that were in it.
+    // Leaves one bucket in four, so that every page of memory has gaps.
     redis.run_all((0..KEYS).filter(|n| n % 4 > 0).map(|n| format!("DEL b{n}")));
-    let mut left: Vec<Called> = all.into_iter().step_by(4).collect();
+    let mut buckets: Vec<CalledBucket> = all.into_iter().step_by(4).collect();
     redis.value("CONFIG SET activedefrag yes");
     let mut rounds = 0;
-    eventually("a thousand values to be moved", || {
-        for called in left.chunks_mut(500) {
-            let replies = redis.run_all(called.iter().map(|called| called.line.clone()));
-            for (called, reply) in called.iter_mut().zip(&replies) {
+    eventually("a thousand values to move", || {
+        for chunk in buckets.chunks_mut(500) {
+            let replies = redis.run_all(chunk.iter().map(|called| called.line.clone()));
+            for (called, reply) in chunk.iter_mut().zip(&replies) {
                 called.check(reply);
             }
         }
@@ -117,7 +117,7 @@ fn active_defragmentation_moves_buckets_and_changes_none() {
         rounds += 1;
         (moved > 1000 && rounds >= 2 * BURST).then_some(())
     });
-    for called in &left {
+    for called in &buckets {
         let key = called.line.split(' ').nth(1).expect("a key");
         let (bytes, deadline_ms) = redis.stored(key);
         let bytes = bytes.expect(key);
@@ -129,21 +129,22 @@ fn active_defragmentation_moves_buckets_and_changes_none() {
     }
 }
 
-/// Enough that a server has something to share among its threads.
+/// Enough connections that a server uses its I/O threads.
 const CONNECTIONS: i64 = 32;
 const ROUNDS: i64 = 10;
 const BATCH: i64 = 100;
 
-/// Batches of calls on a key of the connection's own and on one of all, with a text after each: `remaining` of the latter.
+/// Sends batches of calls, each on a key of this connection and on one that all share, with an ECHO between. Returns
+/// `remaining` of the shared key, reply by reply.
 fn pipeline(server: &RedisServer, name: &str) -> Vec<i64> {
     let mut redis = server.connect();
-    let mut of_all = Vec::new();
+    let mut shared = Vec::new();
     for round in 0..ROUNDS {
         let lines = (0..BATCH).flat_map(|n| {
             [
                 format!("RL.TOKEN own-{name} 1/1000d 1000000"),
                 format!("ECHO {name}-{round}-{n}"),
-                "RL.LEAKY all 1/1000d 1000000000".to_owned(),
+                "RL.LEAKY shared 1/1000d 1000000000".to_owned(),
             ]
         });
         let replies = redis.run_all(lines);
@@ -152,7 +153,7 @@ fn pipeline(server: &RedisServer, name: &str) -> Vec<i64> {
             let [
                 Value::Array(own),
                 Value::BulkString(text),
-                Value::Array(all),
+                Value::Array(reply),
             ] = replies
             else {
                 panic!("{replies:?}");
@@ -164,18 +165,18 @@ fn pipeline(server: &RedisServer, name: &str) -> Vec<i64> {
                 Value::Int(1),
                 Value::Int(1_000_000_000),
                 Value::Int(remaining),
-            ] = all[..3]
+            ] = reply[..3]
             else {
-                panic!("{all:?}");
+                panic!("{reply:?}");
             };
-            of_all.push(remaining);
+            shared.push(remaining);
         }
     }
-    assert!(of_all.is_sorted_by(|one, next| one > next), "{name}");
-    of_all
+    assert!(shared.is_sorted_by(|one, next| one > next), "{name}");
+    shared
 }
 
-/// Commands that the threads have read or replies that they have written.
+/// The reads and writes that I/O threads have processed.
 fn threaded(server: &RedisServer) -> i64 {
     let mut redis = server.connect();
     let counts = [
@@ -191,7 +192,7 @@ fn threaded(server: &RedisServer) -> i64 {
 
 fn with_threads() -> RedisServer {
     let server = RedisServer::start_with(&["--io-threads", "4"]);
-    // Since Redis 8 and in Valkey this is no longer an option that does anything.
+    // Redis 8 and Valkey ignore this option, or do not have it.
     let _ = server
         .connect()
         .try_line::<Value>("CONFIG SET io-threads-do-reads yes");
@@ -199,11 +200,11 @@ fn with_threads() -> RedisServer {
 }
 
 #[test]
-fn io_threads_keep_every_reply_in_its_place_and_the_sum_exact() {
+fn with_io_threads_replies_keep_their_order_and_sums_are_exact() {
     let server = with_threads();
-    let mut of_all = Vec::new();
+    let mut shared = Vec::new();
     let mut batches = 0;
-    eventually("the threads to work", || {
+    eventually("the threads to process requests", || {
         let more: Vec<i64> = thread::scope(|scope| {
             let name = |n: i64| format!("{batches}-{n}");
             let callers: Vec<_> = (0..CONNECTIONS)
@@ -217,14 +218,14 @@ fn io_threads_keep_every_reply_in_its_place_and_the_sum_exact() {
                 .map(|caller| caller.join().expect("a caller"));
             each.flatten().collect()
         });
-        of_all.extend(more);
+        shared.extend(more);
         batches += 1;
         (threaded(&server) > 0).then_some(())
     });
-    of_all.sort_unstable_by(|one, next| next.cmp(one));
+    shared.sort_unstable_by(|one, next| next.cmp(one));
     let calls = batches * CONNECTIONS * ROUNDS * BATCH;
     let expected = (1..=calls).map(|n| 1_000_000_000 - n);
-    assert!(of_all.iter().copied().eq(expected), "{calls} calls");
+    assert!(shared.iter().copied().eq(expected), "{calls} calls");
     println!(
         "{calls} calls on one key, {} reads and writes by threads",
         threaded(&server)

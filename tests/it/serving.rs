@@ -1,4 +1,4 @@
-//! Connections: time-outs, bounds of one, how many there are, shutdown.
+//! Connections: timeouts, limits of one, their number, shutdown.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ use rl_tests::{HttpServer, PATIENCE, RedisServer, eventually, get, send};
 /// Longer than any test waits.
 const NEVER: &str = "600s";
 
-/// With a policy under which no call of a test is denied.
+/// A server with a policy that denies no call of a test.
 pub(crate) fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
     let redis = RedisServer::start();
     let flags = [
@@ -40,8 +40,8 @@ fn read_to_end(stream: &mut TcpStream) -> String {
     }
 }
 
-/// A connection that has got one answer.
-fn connect_and_ask(http: &HttpServer) -> TcpStream {
+/// A connection on which one request was answered.
+fn connect_and_get(http: &HttpServer) -> TcpStream {
     let mut stream = http.connect();
     assert_eq!(get(&mut stream, "/token").status, 200);
     stream
@@ -69,14 +69,14 @@ fn hold_requests(redis: &RedisServer, http: &HttpServer, count: usize) -> Vec<Tc
 #[test]
 fn header_timeout_closes_connections_without_a_request() {
     let (_redis, http) = start(&["-header-timeout", "3s", "-idle-timeout", NEVER]);
-    let mut asked = connect_and_ask(&http);
+    let mut used = connect_and_get(&http);
     let mut silent = http.connect();
     let mut half = http.connect();
     half.write_all(b"GET /token HTTP/1.1\r\nHost: te")
         .expect("sent");
     assert_eq!(read_to_end(&mut silent), "");
     assert_eq!(read_to_end(&mut half), "");
-    assert_eq!(get(&mut asked, "/token").status, 200);
+    assert_eq!(get(&mut used, "/token").status, 200);
 }
 
 #[test]
@@ -85,17 +85,17 @@ fn a_head_sent_byte_by_byte_times_out() {
     let mut slow = http.connect();
     let head = format!("GET /token HTTP/1.1\r\nX: {}", "x".repeat(10_000));
     let mut bytes = head.bytes();
-    let closed = bytes.find_map(|byte| {
+    let error = bytes.find_map(|byte| {
         thread::sleep(Duration::from_millis(20));
         slow.write_all(&[byte]).err()
     });
-    assert!(closed.is_some(), "it was held for as long as bytes came");
+    assert!(error.is_some(), "the connection outlived -header-timeout");
 }
 
 #[test]
 fn an_idle_connection_is_closed_in_both_versions_of_http() {
     let (_redis, http) = start(&["-idle-timeout", "300ms"]);
-    assert_eq!(read_to_end(&mut connect_and_ask(&http)), "");
+    assert_eq!(read_to_end(&mut connect_and_get(&http)), "");
     let mut http2 = http.connect();
     http2.write_all(&http2_request("/token")).expect("sent");
     let frames = read_to_end(&mut http2);
@@ -105,11 +105,11 @@ fn an_idle_connection_is_closed_in_both_versions_of_http() {
 /// The server pings it after 20 s, and waits 10 s for the answer.
 #[test]
 #[ignore = "make test-full"]
-fn an_http_2_client_that_answers_no_ping_is_closed() {
+fn an_http_2_client_that_answers_no_ping_is_disconnected() {
     let (_redis, http) = start(&["-idle-timeout", NEVER]);
-    let mut deaf = http.connect();
-    deaf.write_all(&http2_request("/token")).expect("sent");
-    assert!(read_to_end(&mut deaf).contains("Request allowed"));
+    let mut silent = http.connect();
+    silent.write_all(&http2_request("/token")).expect("sent");
+    assert!(read_to_end(&mut silent).contains("Request allowed"));
 }
 
 /// The client's preface, its settings and one GET (RFC 9113 and 7541), with names and values from the static table.
@@ -133,7 +133,7 @@ pub(crate) fn http2_request(path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn http_2_is_served_in_the_clear() {
+fn http_2_is_served_without_tls() {
     let (_redis, http) = start(&[]);
     let url = format!("http://127.0.0.1:{}/token", http.port());
     let output = Command::new("curl")
@@ -155,12 +155,12 @@ fn http_2_is_served_in_the_clear() {
 }
 
 #[test]
-fn a_head_has_bounds() {
+fn a_head_that_is_too_large_gets_431() {
     let (_redis, http) = start(&[]);
     let long = format!("X: {}\r\n", "x".repeat(17_000));
     let many = "X: x\r\n".repeat(101);
-    for surplus in [long, many] {
-        let request = format!("GET /token HTTP/1.1\r\nHost: test\r\n{surplus}\r\n");
+    for fields in [long, many] {
+        let request = format!("GET /token HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
         let mut stream = http.connect();
         assert_eq!(send(&mut stream, &request).status, 431);
         assert_eq!(read_to_end(&mut stream), "");
@@ -173,26 +173,24 @@ fn a_head_has_bounds() {
 }
 
 #[test]
-fn a_client_that_reads_no_answers_is_cut() {
+fn a_client_that_reads_no_answers_is_disconnected() {
     let (_redis, http) = start(&["-idle-timeout", "500ms"]);
     let mut stream = http.connect();
-    stream
-        .set_write_timeout(Some(PATIENCE))
-        .expect("a time-out");
+    stream.set_write_timeout(Some(PATIENCE)).expect("set");
     let requests = "GET /livez HTTP/1.1\r\nHost: test\r\n\r\n".repeat(1000);
-    let cut = std::iter::repeat_with(|| stream.write_all(requests.as_bytes()).err());
-    let error = cut.take(100_000).flatten().next().expect("an end of it");
-    assert_ne!(error.kind(), ErrorKind::WouldBlock, "it was held");
+    let errors = std::iter::repeat_with(|| stream.write_all(requests.as_bytes()).err());
+    let error = errors.take(100_000).flatten().next().expect("an error");
+    assert_ne!(error.kind(), ErrorKind::WouldBlock, "not closed in time");
 }
 
 #[test]
 fn a_new_connection_replaces_the_longest_idle() {
     let (_redis, http) = start(&["-max-connections", "3", "-header-timeout", NEVER]);
-    let mut first = connect_and_ask(&http);
+    let mut first = connect_and_get(&http);
     let mut silent = http.connect();
-    let mut third = connect_and_ask(&http);
+    let mut third = connect_and_get(&http);
     assert_eq!(get(&mut first, "/token").status, 200);
-    let mut fourth = connect_and_ask(&http);
+    let mut fourth = connect_and_get(&http);
     assert_eq!(read_to_end(&mut silent), "");
     for stream in [&mut first, &mut third, &mut fourth] {
         assert_eq!(get(stream, "/token").status, 200);
@@ -217,11 +215,12 @@ fn a_request_in_flight_is_not_evicted_and_new_connections_wait() {
 
 /// Sets the limit of open files to the lowest free number, so that the server can open no further file.
 fn allow_no_further_file(http: &HttpServer) {
-    let is_open =
-        |number: &u32| fs::exists(format!("/proc/{}/fd/{number}", http.id())).expect("it runs");
+    let is_open = |number: &u32| {
+        fs::exists(format!("/proc/{}/fd/{number}", http.id())).expect("the server runs")
+    };
     let lowest = (0..)
         .find(|number| !is_open(number))
-        .expect("not all are open");
+        .expect("a free number");
     let status = Command::new("prlimit")
         .args([
             "--pid",
@@ -232,13 +231,13 @@ fn allow_no_further_file(http: &HttpServer) {
     assert!(status.is_ok_and(|status| status.success()));
 }
 
-/// It closes one more than it must, because it needs a free file before it can see whether a connection waits.
+/// The server closes one more than it needs, because accept needs a free file even if no connection waits.
 #[test]
-fn out_of_files_it_closes_idle_connections() {
+fn out_of_files_the_server_closes_idle_connections() {
     let (_redis, http) = start(&["-header-timeout", NEVER]);
-    let mut idle: Vec<_> = (0..3).map(|_| connect_and_ask(&http)).collect();
+    let mut idle: Vec<_> = (0..3).map(|_| connect_and_get(&http)).collect();
     allow_no_further_file(&http);
-    let mut further: Vec<_> = (0..2).map(|_| connect_and_ask(&http)).collect();
+    let mut further: Vec<_> = (0..2).map(|_| connect_and_get(&http)).collect();
     for stream in &mut idle {
         assert_eq!(read_to_end(stream), "");
     }
@@ -250,8 +249,8 @@ fn out_of_files_it_closes_idle_connections() {
 
 /// Seconds of CPU time that the server has used.
 fn cpu_seconds(http: &HttpServer) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", http.id())).expect("it runs");
-    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+    let stat = fs::read_to_string(format!("/proc/{}/stat", http.id())).expect("the server runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
     let ticks = fields
         .split(' ')
         .skip(11)
@@ -261,7 +260,7 @@ fn cpu_seconds(http: &HttpServer) -> f64 {
 }
 
 #[test]
-fn out_of_files_with_none_idle_it_neither_ends_nor_spins() {
+fn out_of_files_with_none_idle_the_server_waits_and_serves() {
     let (redis, http) = start(&[]);
     let held = hold_requests(&redis, &http, 2);
     allow_no_further_file(&http);
@@ -272,8 +271,8 @@ fn out_of_files_with_none_idle_it_neither_ends_nor_spins() {
     http.wait_for_log("cannot accept a connection: ");
     let before = cpu_seconds(&http);
     thread::sleep(Duration::from_secs(2));
-    let computed = cpu_seconds(&http) - before;
-    assert!(computed < 1.0, "{computed} s");
+    let used_s = cpu_seconds(&http) - before;
+    assert!(used_s < 1.0, "{used_s} s of CPU time");
     redis.connect().value("CLIENT UNPAUSE");
     for mut stream in held.into_iter().chain([waiting]) {
         assert_eq!(send(&mut stream, "").status, 200);
@@ -291,7 +290,7 @@ fn idle_connections_do_not_delay_shutdown() {
         NEVER,
     ];
     let (_redis, mut http) = start(&flags);
-    let _idle = connect_and_ask(&http);
+    let _idle = connect_and_get(&http);
     let (_silent, mut half, mut http2) = (http.connect(), http.connect(), http.connect());
     half.write_all(b"GET /token HTTP/1.1\r\nHost: te")
         .expect("sent");
@@ -302,7 +301,7 @@ fn idle_connections_do_not_delay_shutdown() {
 }
 
 #[test]
-fn requests_longer_than_the_drain_deadline_are_cut() {
+fn requests_longer_than_the_drain_deadline_are_closed() {
     let (redis, mut http) = start(&["-drain-deadline", "300ms"]);
     let mut held = hold_requests(&redis, &http, 1);
     http.signal(Signal::SIGTERM);
@@ -312,17 +311,17 @@ fn requests_longer_than_the_drain_deadline_are_cut() {
 }
 
 #[test]
-fn it_serves_during_the_drain_delay() {
+fn the_server_serves_during_the_drain_delay() {
     let (_redis, http) = start(&["-drain-delay", NEVER]);
     http.signal(Signal::SIGTERM);
     http.wait_for_log(
         "SIGTERM, draining: new connections accepted for 600 s, in-flight requests have 10 s",
     );
-    connect_and_ask(&http);
+    connect_and_get(&http);
 }
 
 #[test]
-fn it_exits_after_the_drain_delay() {
+fn the_server_exits_after_the_drain_delay() {
     let (_redis, mut http) = start(&["-drain-delay", "300ms"]);
     http.signal(Signal::SIGTERM);
     assert_eq!(http.exit_code(), Some(0));

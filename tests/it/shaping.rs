@@ -11,7 +11,7 @@ use rl_tests::{Answer, HttpServer, eventually, send};
 use crate::http::start;
 use crate::metrics::value;
 
-/// One request in a thousand days: a request that has to wait waits for longer than any test.
+/// One request in a thousand days, so that a delayed request waits for longer than any test.
 const SLOW: [&str; 3] = ["-shape", "-rate", "1/1000d"];
 
 /// Requests that wait for their delay.
@@ -20,10 +20,12 @@ fn waiting(http: &HttpServer) -> f64 {
 }
 
 fn wait_for_waiting(http: &HttpServer, count: f64) {
-    eventually("so many to wait", || (waiting(http) == count).then_some(()));
+    eventually("the requests to wait", || {
+        (waiting(http) == count).then_some(())
+    });
 }
 
-/// A request that has to wait, on its own connection.
+/// Sends a request that is delayed, on its own connection.
 fn start_waiting(http: &HttpServer) -> TcpStream {
     let before = waiting(http);
     let mut stream = http.connect();
@@ -41,17 +43,17 @@ fn assert_refused(answer: &Answer, error: &str) {
     assert_eq!(answer.header("ratelimit"), None);
 }
 
-/// Each answer arrives no earlier than its place in the queue allows, however slow the machine is.
+/// No answer arrives before it is due, on a slow machine too.
 #[test]
 fn answers_leave_at_the_rate_after_their_delay() {
     let (_redis, http) = start(&["-shape", "-rate", "10", "-burst", "8"]);
-    let begun = Instant::now();
+    let started = Instant::now();
     let answers: Vec<_> = thread::scope(|scope| {
-        let ask = || (http.get("/leaky"), begun.elapsed());
-        let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
-        asking
+        let request = || (http.get("/leaky"), started.elapsed());
+        let requests: Vec<_> = (0..8).map(|_| scope.spawn(request)).collect();
+        requests
             .into_iter()
-            .map(|asking| asking.join().expect("an answer"))
+            .map(|request| request.join().expect("an answer"))
             .collect()
     });
     let mut waits_ms = Vec::new();
@@ -65,9 +67,9 @@ fn answers_leave_at_the_rate_after_their_delay() {
         waits_ms.push(wait.as_millis());
     }
     waits_ms.sort_unstable();
-    let even = waits_ms.iter().zip((0..).step_by(100));
+    let mut pairs = waits_ms.iter().zip((0..).step_by(100));
     assert!(
-        even.clone().all(|(wait_ms, turn_ms)| *wait_ms >= turn_ms),
+        pairs.all(|(wait_ms, due_ms)| *wait_ms >= due_ms),
         "{waits_ms:?}"
     );
 }
@@ -92,12 +94,12 @@ fn a_denied_request_does_not_wait() {
 }
 
 #[test]
-fn above_the_maximum_an_allowed_request_gets_503() {
+fn above_shape_waiting_an_allowed_request_gets_503() {
     let (redis, http) = start(&[&SLOW[..], &["-shape-waiting", "2"]].concat());
     assert_eq!(
         http.get("/leaky").status,
         200,
-        "the first has nothing to wait for"
+        "the first request has no delay"
     );
     let _waiting = [start_waiting(&http), start_waiting(&http)];
     assert_refused(
@@ -112,7 +114,7 @@ fn above_the_maximum_an_allowed_request_gets_503() {
 }
 
 #[test]
-fn a_client_that_disconnects_frees_its_place_not_its_tokens() {
+fn a_client_that_disconnects_frees_its_slot_not_its_tokens() {
     let (redis, http) = start(&[&SLOW[..], &["-shape-waiting", "1"]].concat());
     assert_eq!(http.get("/leaky").status, 200);
     let waiting = start_waiting(&http);
@@ -126,9 +128,9 @@ fn a_client_that_disconnects_frees_its_place_not_its_tokens() {
     );
 }
 
-/// As above over HTTP/2, where the connection may live on.
+/// Over HTTP/2, where the connection stays open.
 #[test]
-fn a_stream_that_is_reset_frees_its_place() {
+fn a_stream_that_is_reset_frees_its_slot() {
     let (_redis, http) = start(&SLOW);
     assert_eq!(http.get("/leaky").status, 200);
     let mut stream = http.connect();
@@ -140,7 +142,7 @@ fn a_stream_that_is_reset_frees_its_place() {
     stream.write_all(&reset).expect("sent");
     wait_for_waiting(&http, 0.0);
     let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-    stream.write_all(&ping).expect("the connection lives");
+    stream.write_all(&ping).expect("the connection is open");
 }
 
 #[test]
@@ -171,9 +173,9 @@ fn shutdown_drains_or_rejects_shaped_requests() {
     assert_eq!(http.exit_code(), Some(0));
 }
 
-/// A wait is no reason to close the connection that waits.
+/// The server does not close the connection of a delayed request.
 #[test]
-fn a_wait_may_be_longer_than_the_time_outs() {
+fn a_delay_may_be_longer_than_the_timeouts() {
     let flags = [
         "-shape",
         "-rate",

@@ -1,7 +1,7 @@
 use redis::Value;
 use rl_tests::{Redis, RedisServer, Stored, artifacts, assert_about, eventually};
 
-/// A server whose module also answers to CL.THROTTLE.
+/// A server whose module has CL.THROTTLE too.
 fn start() -> RedisServer {
     let mut server = RedisServer::start();
     let module = artifacts().module.to_str().expect("UTF-8");
@@ -14,13 +14,13 @@ fn now_us(redis: &mut Redis) -> u64 {
     seconds * 1_000_000 + micros
 }
 
-/// As [`assert_about`], in redis-cell's whole seconds.
+/// Like [`assert_about`], in redis-cell's whole seconds.
 fn assert_about_s(value_s: i64, exact_s: i64) {
     assert_about(value_s * 1000, exact_s * 1000);
 }
 
 #[test]
-fn it_answers_as_redis_cell_documents() {
+fn replies_are_those_that_redis_cell_documents() {
     let server = start();
     let mut redis = server.connect();
     for command in ["RL.THROTTLE", "CL.THROTTLE"] {
@@ -28,25 +28,25 @@ fn it_answers_as_redis_cell_documents() {
             redis.limit(&format!("{command} {command} 15 30 60")),
             [0, 16, 15, -1, 2]
         );
-        // So slow that nothing comes back while the test runs: two million seconds a token.
-        let mut ask = |quantity| {
-            let told = redis.limit(&format!(
+        // Two million seconds a token, so that none is refilled during the test.
+        let mut call = |quantity| {
+            let reply = redis.limit(&format!(
                 "{command} slow:{command} 15 30 60000000 {quantity}"
             ));
-            assert_eq!(told[1], 16);
-            told
+            assert_eq!(reply[1], 16);
+            reply
         };
-        assert_eq!(ask(1), [0, 16, 15, -1, 2_000_000]);
-        let told = ask(15);
-        assert_eq!((told[0], told[2], told[3]), (0, 0, -1));
-        assert_about_s(told[4], 32_000_000);
+        assert_eq!(call(1), [0, 16, 15, -1, 2_000_000]);
+        let reply = call(15);
+        assert_eq!((reply[0], reply[2], reply[3]), (0, 0, -1));
+        assert_about_s(reply[4], 32_000_000);
         for (quantity, wait_s) in [(1, 2_000_000), (3, 6_000_000)] {
-            let told = ask(quantity);
-            assert_eq!((told[0], told[2]), (1, 0));
-            assert_about_s(told[3], wait_s);
-            assert_eq!(told[4] - told[3], 32_000_000 - wait_s);
+            let reply = call(quantity);
+            assert_eq!((reply[0], reply[2]), (1, 0));
+            assert_about_s(reply[3], wait_s);
+            assert_eq!(reply[4] - reply[3], 32_000_000 - wait_s);
         }
-        assert_eq!(ask(17)[..4], [1, 16, 0, -1]);
+        assert_eq!(call(17)[..4], [1, 16, 0, -1]);
     }
 }
 
@@ -58,14 +58,14 @@ fn quantity_0_peeks() {
     assert_eq!(redis.line::<i64>("EXISTS k"), 0);
     redis.limit("CL.THROTTLE k 15 1 6000000");
     let before = redis.stored("k");
-    let told = redis.limit("CL.THROTTLE k 15 1 6000000 0");
-    assert_eq!(told[..4], [0, 16, 15, -1]);
-    assert_about_s(told[4], 6_000_000);
+    let reply = redis.limit("CL.THROTTLE k 15 1 6000000 0");
+    assert_eq!(reply[..4], [0, 16, 15, -1]);
+    assert_about_s(reply[4], 6_000_000);
     assert_eq!(redis.stored("k"), before);
 }
 
 #[test]
-fn it_limits_the_buckets_of_rl_token() {
+fn throttle_and_token_limit_the_same_buckets() {
     let server = start();
     let mut redis = server.connect();
     redis.limit("CL.THROTTLE k 15 30 60000000 10");
@@ -77,19 +77,19 @@ fn it_limits_the_buckets_of_rl_token() {
 }
 
 #[test]
-fn what_redis_cell_gets_wrong_is_right() {
+fn inputs_that_redis_cell_gets_wrong_are_handled() {
     let server = start();
     let mut redis = server.connect();
     let fast = "CL.THROTTLE fast 59999999999 6000 1 60000000000";
     assert_eq!(redis.limit(fast), [0, 60_000_000_000, 0, -1, 10_000_000]);
-    let told = redis.limit(fast);
-    assert_eq!(told[..2], [1, 60_000_000_000]);
-    assert_about_s(told[3], 10_000_000);
+    let reply = redis.limit(fast);
+    assert_eq!(reply[..2], [1, 60_000_000_000]);
+    assert_about_s(reply[3], 10_000_000);
     let one = "CL.THROTTLE one 0 1 1000000";
     assert_eq!(redis.limit(one), [0, 1, 0, -1, 1_000_000]);
-    let told = redis.limit(one);
-    assert_eq!(told[..3], [1, 1, 0]);
-    assert_about_s(told[3], 1_000_000);
+    let reply = redis.limit(one);
+    assert_eq!(reply[..3], [1, 1, 0]);
+    assert_about_s(reply[3], 1_000_000);
     let number = "ERR value is not an integer or out of range";
     for (line, error) in [
         ("CL.THROTTLE k 9223372036854775807 30 60", number),
@@ -108,7 +108,7 @@ fn what_redis_cell_gets_wrong_is_right() {
             "ERR invalid period in 'rl.throttle' command",
         ),
         ("RL.THROTTLE k 15 30 60 1 1", "ERR syntax error"),
-        // Redis 6.2 names it as it was written.
+        // Redis 6.2 repeats the name of the command as the client wrote it.
         (
             "cl.throttle k 15 30",
             "ERR wrong number of arguments for 'cl.throttle' command",
@@ -134,33 +134,33 @@ fn what_redis_cell_gets_wrong_is_right() {
             .expect_err("a text")
             .starts_with("WRONGTYPE ")
     );
-    let told: Vec<i64> = redis
+    let reply: Vec<i64> = redis
         .try_run(&[b"CL.THROTTLE".as_slice(), b"\xff\xfe", b"15", b"30", b"60"])
         .expect("any key");
-    assert_eq!(told, [0, 16, 15, -1, 2]);
+    assert_eq!(reply, [0, 16, 15, -1, 2]);
     assert!(server.is_alive());
 }
 
-/// The sequence of a caller that asks, waits as told and asks again, in redis-cell's own whole seconds.
+/// With retry_after in whole seconds, as redis-cell replies.
 #[test]
-fn waiting_as_told_passes_second_for_second() {
+fn after_waiting_retry_after_seconds_a_call_is_allowed() {
     let server = start();
     let mut redis = server.connect();
     assert_eq!(redis.limit("CL.THROTTLE k 0 1 1"), [0, 1, 0, -1, 1]);
     let mut debt = 0;
-    let told = eventually("a denial", || {
-        let told = redis.limit("CL.THROTTLE k 0 1 1");
-        if told[0] == 1 {
-            return Some(told);
+    let reply = eventually("a denial", || {
+        let reply = redis.limit("CL.THROTTLE k 0 1 1");
+        if reply[0] == 1 {
+            return Some(reply);
         }
-        // More each time, since a pause between the two calls may pay it.
+        // More each time, since a pause between the two calls may refill it.
         debt = 2 * debt + 1;
         redis.limit(&format!("RL.TOKEN k 1 1 FORCE {debt}"));
         None
     });
-    let wait_s = told[3];
-    assert_eq!(told, [1, 1, 0, wait_s, wait_s]);
-    assert!((1..=debt + 1).contains(&wait_s), "{told:?}");
+    let wait_s = reply[3];
+    assert_eq!(reply, [1, 1, 0, wait_s, wait_s]);
+    assert!((1..=debt + 1).contains(&wait_s), "{reply:?}");
     let passed_us = now_us(&mut redis) + u64::try_from(wait_s).expect("a wait") * 1_000_000;
     eventually("the seconds to pass by the server's clock", || {
         (now_us(&mut redis) >= passed_us).then_some(())
@@ -169,26 +169,27 @@ fn waiting_as_told_passes_second_for_second() {
 }
 
 #[test]
-fn a_live_limit_of_redis_cell_survives_the_change_of_module() {
+fn a_limit_in_redis_cell_s_format_is_taken_over() {
     let server = start();
     let mut redis = server.connect();
-    // Ten tokens of 30 in 60 million seconds are used: redis-cell would have left the instant when they are back.
-    let as_new_us = now_us(&mut redis) + 20_000_000_000_000;
-    redis.value(&format!("SET k {}001 EX 20000000", as_new_us - 1));
-    let told = redis.limit("CL.THROTTLE k 15 30 60000000");
-    assert_eq!(told[..4], [0, 16, 5, -1]);
-    assert_about_s(told[4], 22_000_000);
+    // Ten tokens are used, at 30 in 60 million seconds. redis-cell stores the instant at which the bucket is full
+    // again.
+    let full_us = now_us(&mut redis) + 20_000_000_000_000;
+    redis.value(&format!("SET k {}001 EX 20000000", full_us - 1));
+    let reply = redis.limit("CL.THROTTLE k 15 30 60000000");
+    assert_eq!(reply[..4], [0, 16, 5, -1]);
+    assert_about_s(reply[4], 22_000_000);
     let (bytes, deadline_ms) = redis.stored("k");
-    let stored = Stored::read(&bytes.expect("a bucket of ours now"));
+    let stored = Stored::read(&bytes.expect("a bucket"));
     assert_eq!(
         stored.resets_at_us(),
-        u128::from(as_new_us) + 2_000_000_000_000
+        u128::from(full_us) + 2_000_000_000_000
     );
     assert!(stored.may_live_until(deadline_ms), "{deadline_ms}");
 }
 
 #[test]
-fn only_what_redis_cell_left_is_taken_over_and_only_when_asked_to() {
+fn only_values_of_redis_cell_are_taken_over_and_only_if_enabled() {
     let server = start();
     let mut redis = server.connect();
     for line in [
@@ -208,11 +209,11 @@ fn only_what_redis_cell_left_is_taken_over_and_only_when_asked_to() {
     redis.value("SET past 1700000000000000000 EX 100000");
     assert!(
         redis.try_line::<Value>("RL.TOKEN past 10 20").is_err(),
-        "RL.TOKEN takes nothing over"
+        "RL.TOKEN takes over no value of redis-cell"
     );
     assert_eq!(redis.limit("RL.THROTTLE past 15 30 60"), [0, 16, 15, -1, 2]);
-    let as_new = (now_us(&mut redis) + 60_000_000_000) * 1000;
-    redis.value(&format!("SET full {as_new} EX 100000"));
+    let full_ns = (now_us(&mut redis) + 60_000_000_000) * 1000;
+    redis.value(&format!("SET full {full_ns} EX 100000"));
     let before = redis.stored("full");
     assert_eq!(redis.limit("CL.THROTTLE full 15 30 60 17")[0], 1);
     assert_eq!(redis.stored("full"), before, "a denial changes nothing");
@@ -234,7 +235,7 @@ fn only_what_redis_cell_left_is_taken_over_and_only_when_asked_to() {
     );
 }
 
-/// A module that has nothing but the name.
+/// A module that registers the name and does nothing.
 const TAKES_THE_NAME: &str = r#"
 typedef int command(void *ctx, void **argv, int argc);
 static int nothing(void *ctx, void **argv, int argc) { return 0; }
@@ -250,7 +251,7 @@ int RedisModule_OnLoad(void *ctx, void **argv, int argc) {
 "#;
 
 #[test]
-fn where_the_name_is_taken_the_module_warns_and_loads_without_it() {
+fn the_module_loads_without_cl_throttle_if_the_name_is_taken() {
     let dir = tempfile::tempdir().expect("a directory");
     let (source, taken) = (dir.path().join("taken.c"), dir.path().join("taken.so"));
     std::fs::write(&source, TAKES_THE_NAME).expect("written");

@@ -1,9 +1,9 @@
 use rl_tests::{RedisServer, Stored, assert_about, eventually};
 
-/// So slow that nothing comes back while a test runs.
+/// So slow that no token is refilled during a test.
 const SLOW: &str = "1/1000d";
 
-/// What one token takes to come back at that rate.
+/// The time in which one token is refilled at that rate.
 const TOKEN_MS: i64 = 86_400_000_000;
 
 #[test]
@@ -12,31 +12,31 @@ fn a_new_bucket_gives_a_burst_and_then_denies() {
     let mut redis = server.connect();
     assert_eq!(redis.limit("RL.TOKEN user:42 10 20"), [1, 20, 19, 0, 100]);
     let line = format!("RL.TOKEN user:43 {SLOW} 20");
-    for left in (0..20).rev() {
-        assert_eq!(redis.limit(&line)[..4], [1, 20, left, 0]);
+    for remaining in (0..20).rev() {
+        assert_eq!(redis.limit(&line)[..4], [1, 20, remaining, 0]);
     }
-    let told = redis.limit(&line);
-    assert_eq!(told[..3], [0, 20, 0]);
-    assert_about(told[3], TOKEN_MS);
-    assert_eq!(told[4] - told[3], 19 * TOKEN_MS);
+    let reply = redis.limit(&line);
+    assert_eq!(reply[..3], [0, 20, 0]);
+    assert_about(reply[3], TOKEN_MS);
+    assert_eq!(reply[4] - reply[3], 19 * TOKEN_MS);
 }
 
 #[test]
-fn each_field_of_the_reply_is_told() {
+fn the_reply_has_limit_remaining_retry_after_and_reset_after() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     assert_eq!(redis.limit("RL.TOKEN k 1/1000d 5"), [1, 5, 4, 0, TOKEN_MS]);
-    let told = redis.limit("RL.TOKEN k 1/1000d 5 COST 4");
-    assert_eq!(told[..4], [1, 5, 0, 0]);
-    assert_about(told[4], 5 * TOKEN_MS);
-    let told = redis.limit("RL.TOKEN k 1/1000d 5 COST 2");
-    assert_eq!(told[..3], [0, 5, 0]);
-    assert_about(told[3], 2 * TOKEN_MS);
-    assert_eq!(told[4] - told[3], 3 * TOKEN_MS);
+    let reply = redis.limit("RL.TOKEN k 1/1000d 5 COST 4");
+    assert_eq!(reply[..4], [1, 5, 0, 0]);
+    assert_about(reply[4], 5 * TOKEN_MS);
+    let reply = redis.limit("RL.TOKEN k 1/1000d 5 COST 2");
+    assert_eq!(reply[..3], [0, 5, 0]);
+    assert_about(reply[3], 2 * TOKEN_MS);
+    assert_eq!(reply[4] - reply[3], 3 * TOKEN_MS);
 }
 
 #[test]
-fn a_cost_above_the_burst_can_never_pass_and_makes_no_key() {
+fn a_cost_above_the_burst_never_passes_and_creates_no_key() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     assert_eq!(redis.limit("RL.TOKEN k 10 20 COST 21"), [0, 20, 20, -1, 0]);
@@ -50,13 +50,13 @@ fn cost_0_takes_nothing_but_is_denied_in_debt() {
     assert_eq!(redis.limit("RL.TOKEN k 10 20 COST 0"), [1, 20, 20, 0, 0]);
     assert_eq!(redis.line::<i64>("EXISTS k"), 0);
     redis.limit(&format!("RL.TOKEN k {SLOW} 5 FORCE 6"));
-    let told = redis.limit(&format!("RL.TOKEN k {SLOW} 5 COST 0"));
-    assert_eq!(told[..3], [0, 5, 0]);
-    assert!(told[3] > 0);
+    let reply = redis.limit(&format!("RL.TOKEN k {SLOW} 5 COST 0"));
+    assert_eq!(reply[..3], [0, 5, 0]);
+    assert!(reply[3] > 0);
 }
 
 #[test]
-fn partial_grants_what_whole_tokens_there_are() {
+fn partial_grants_the_whole_tokens_that_remain() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     assert_eq!(
@@ -67,9 +67,9 @@ fn partial_grants_what_whole_tokens_there_are() {
         redis.limit(&format!("RL.TOKEN k {SLOW} 5 cost 9 partial"))[..4],
         [2, 5, 0, 0]
     );
-    let told = redis.limit("RL.TOKEN k 1/1000d 5 COST 9 PARTIAL");
-    assert_eq!(told[..3], [0, 5, 0]);
-    assert_about(told[3], TOKEN_MS);
+    let reply = redis.limit("RL.TOKEN k 1/1000d 5 COST 9 PARTIAL");
+    assert_eq!(reply[..3], [0, 5, 0]);
+    assert_about(reply[3], TOKEN_MS);
 }
 
 #[test]
@@ -89,20 +89,16 @@ fn force_goes_into_debt_and_refund_gives_back() {
         redis.limit(&format!("RL.TOKEN k {SLOW} 5 REFUND 99")),
         [1, 5, 5, 0, 0]
     );
-    assert_eq!(
-        redis.line::<i64>("EXISTS k"),
-        0,
-        "a bucket that is as new has no key"
-    );
+    assert_eq!(redis.line::<i64>("EXISTS k"), 0, "a full bucket has no key");
     assert_eq!(
         redis.limit(&format!("RL.TOKEN k {SLOW} 5 REFUND 1")),
         [1, 5, 5, 0, 0]
     );
-    assert_eq!(redis.line::<i64>("EXISTS k"), 0, "a refund makes no key");
+    assert_eq!(redis.line::<i64>("EXISTS k"), 0, "a refund creates no key");
 }
 
 #[test]
-fn the_state_is_the_documented_one() {
+fn the_stored_state_is_the_documented_one() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     let before_us = now_us(&mut redis);
@@ -119,7 +115,7 @@ fn the_state_is_the_documented_one() {
         ('T', 1, 6_000_000_000, 7)
     );
     assert_eq!(stored.used, 12_000_000_000);
-    // A second on either side, for a clock that is set while this runs.
+    // A second on either side, in case the clock is set during the test.
     assert!(
         (before_us - 1_000_000..=after_us + 1_000_000).contains(&stored.updated_us),
         "{before_us} {stored:?} {after_us}"
@@ -135,7 +131,7 @@ fn now_us(redis: &mut rl_tests::Redis) -> u64 {
 fn rates_far_apart_limit_exactly() {
     let server = RedisServer::start();
     let mut redis = server.connect();
-    // Of so many tokens that the test takes no time beside what they take to come back.
+    // So many tokens that the duration of the test is negligible beside their refill.
     for (line, limit, wait_ms) in [
         ("RL.TOKEN user:1 5/30s 10000 COST 10000", 10_000, 60_000_000),
         ("RL.TOKEN user:2 0.1 10000 COST 10000", 10_000, 100_000_000),
@@ -146,10 +142,10 @@ fn rates_far_apart_limit_exactly() {
         ),
     ] {
         assert_eq!(redis.limit(line), [1, limit, 0, 0, wait_ms], "{line}");
-        let told = redis.limit(line);
-        assert_eq!(told[..2], [0, limit], "{line}");
-        assert_about(told[3], wait_ms);
-        assert_eq!(told[3], told[4], "{line}");
+        let reply = redis.limit(line);
+        assert_eq!(reply[..2], [0, limit], "{line}");
+        assert_about(reply[3], wait_ms);
+        assert_eq!(reply[3], reply[4], "{line}");
     }
     let stored = Stored::read(&redis.stored("user:3").0.expect("a key"));
     assert_eq!(
@@ -159,33 +155,33 @@ fn rates_far_apart_limit_exactly() {
 }
 
 #[test]
-fn a_changed_rate_counts_from_now_on() {
+fn a_changed_rate_applies_from_the_next_call_on() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.limit("RL.TOKEN k 1/1000d 10 COST 10");
-    let told = redis.limit("RL.TOKEN k 1/2000d 10");
-    assert_eq!(told[..3], [0, 10, 0]);
-    assert_about(told[3], 2 * TOKEN_MS);
+    let reply = redis.limit("RL.TOKEN k 1/2000d 10");
+    assert_eq!(reply[..3], [0, 10, 0]);
+    assert_about(reply[3], 2 * TOKEN_MS);
     let stored = Stored::read(&redis.stored("k").0.expect("a key"));
     assert_eq!(
         (stored.count, stored.period_us),
         (1, 2000 * 86_400_000_000),
-        "the denial recorded the new rate"
+        "the denial stored the new rate"
     );
 }
 
 #[test]
-fn waiting_retry_after_passes() {
+fn after_waiting_retry_after_a_call_is_allowed() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     let mut debt = 1;
-    let told = eventually("a denial", || {
-        // More each time, since a pause between the two calls may pay it.
+    let reply = eventually("a denial", || {
+        // More each time, since a pause between the two calls may refill it.
         debt *= 2;
         redis.limit(&format!("RL.TOKEN k 20 1 FORCE {debt}"));
-        Some(redis.limit("RL.TOKEN k 20 1")).filter(|told| told[0] == 0)
+        Some(redis.limit("RL.TOKEN k 20 1")).filter(|reply| reply[0] == 0)
     });
-    let wait_us = u64::try_from(told[3]).expect("a wait") * 1000;
+    let wait_us = u64::try_from(reply[3]).expect("a wait") * 1000;
     let passed_us = now_us(&mut redis) + wait_us;
     eventually("the wait to pass by the server's clock", || {
         (now_us(&mut redis) >= passed_us).then_some(())

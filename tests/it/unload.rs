@@ -1,4 +1,5 @@
-//! MODULE UNLOAD while something still points to our commands: the module refuses, for else the server would crash.
+//! MODULE UNLOAD while ACL rules or queued commands refer to the module's commands. The module refuses, since Redis
+//! would crash.
 
 use redis::Value;
 use rl_tests::{Redis, RedisServer, eventually};
@@ -13,12 +14,12 @@ fn assert_refused(redis: &mut Redis) {
 fn assert_unloads(redis: &mut Redis) {
     redis.value("MODULE UNLOAD rl");
     assert!(redis.try_line::<Value>("RL.TOKEN k 1/1000d 20").is_err());
-    // Redis before 7.2 crashes here if a user has a rule for a command that is gone.
+    // Redis before 7.2 crashes here if a rule names a command that no longer exists.
     redis.value("ACL LIST");
 }
 
 #[test]
-fn refused_while_an_acl_user_names_a_command() {
+fn unload_fails_while_an_acl_rule_names_a_command() {
     let server = RedisServer::start_with(&["cl-throttle"]);
     let mut redis = server.connect();
     let mut tried = 0;
@@ -46,7 +47,7 @@ fn refused_while_an_acl_user_names_a_command() {
 }
 
 #[test]
-fn allowed_while_users_have_the_category_or_other_commands() {
+fn unload_works_while_acl_rules_name_no_command() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     redis.value("ACL SETUSER other on nopass ~rl.token +get +@write");
@@ -55,7 +56,7 @@ fn allowed_while_users_have_the_category_or_other_commands() {
 }
 
 #[test]
-fn refused_while_a_client_has_a_command_queued() {
+fn unload_fails_while_a_client_has_a_command_queued() {
     let server = RedisServer::start();
     let (mut redis, mut other) = (server.connect(), server.connect());
     other.value("MULTI");
@@ -72,7 +73,7 @@ fn refused_while_a_client_has_a_command_queued() {
 }
 
 #[test]
-fn refused_inside_a_transaction() {
+fn unload_fails_inside_a_transaction() {
     let server = RedisServer::start();
     let mut redis = server.connect();
     let lines = ["MULTI", "MODULE UNLOAD rl", "RL.TOKEN k 1/1000d 20", "EXEC"];
@@ -85,15 +86,15 @@ fn refused_inside_a_transaction() {
     assert_unloads(&mut redis);
 }
 
-/// Valkey unloads its modules before it ends.
+/// Valkey unloads its modules during shutdown.
 #[test]
-fn a_refusal_does_not_keep_the_server_from_ending() {
+fn a_server_can_shut_down_while_unload_would_fail() {
     let server = RedisServer::start();
     let (mut redis, mut other) = (server.connect(), server.connect());
     redis.value("ACL SETUSER app on nopass ~* +rl.token");
     other.value("MULTI");
     other.value("RL.TOKEN k 1/1000d 20");
     let _ = redis.try_line::<Value>("SHUTDOWN NOSAVE");
-    eventually("the server to end", || (!server.is_alive()).then_some(()));
+    eventually("the server to exit", || (!server.is_alive()).then_some(()));
     assert!(!server.log().contains("BUG REPORT"), "{}", server.log());
 }

@@ -1,4 +1,4 @@
-//! rl-server's wall clock is set while it serves. Its deadlines and waits are those of the clock that nobody sets.
+//! rl-server's wall clock is set while it serves. Its deadlines and waits use the monotonic clock.
 
 use std::thread;
 
@@ -9,15 +9,15 @@ const YEAR_US: i64 = 366 * 24 * 3600 * 1_000_000;
 /// Years ahead of the machine's clock, or behind it.
 const STEPS: [i64; 4] = [2, -3, 5, -7];
 
-/// One call passes, and no token comes back while a test runs.
+/// Allows one call. No token is refilled during a test.
 const POLICY: [&str; 6] = ["-rate", "1/1000d", "-burst", "1", "-log-level", "debug"];
 
-/// Sets it, and waits until the log of the server shows that year, by decisions that are made until then.
-fn set(clock: &mut FakedClock, years: i64, http: &HttpServer, ask: impl Fn()) {
+/// Sets the clock, and sends requests until the log shows the new year.
+fn set(clock: &mut FakedClock, years: i64, http: &HttpServer, request: impl Fn()) {
     clock.set(years * YEAR_US);
     let year = clock.year();
     eventually("the server to show the clock as it was set", || {
-        ask();
+        request();
         let line = http.wait_for_log("outcome");
         line.contains(&format!("{year}-")).then_some(())
     });
@@ -31,10 +31,14 @@ fn wait_ms(http: &HttpServer, path: &str) -> i64 {
 }
 
 #[test]
-fn local_buckets_do_not_heed_a_wall_clock_that_is_set() {
+fn local_buckets_ignore_changes_of_the_wall_clock() {
     let mut clock = FakedClock::of_rl_server(0);
-    let nobody = format!("127.0.0.1:{}", Port::free().number());
-    let flags = [&["-redis", &nobody, "-on-outage", "local"], &POLICY[..]].concat();
+    let closed_port = format!("127.0.0.1:{}", Port::free().number());
+    let flags = [
+        &["-redis", &closed_port, "-on-outage", "local"],
+        &POLICY[..],
+    ]
+    .concat();
     let http = HttpServer::start_by(&clock, &flags);
     assert_eq!(http.get("/token").status, 200);
     http.wait_for_log("outcome");
@@ -50,27 +54,29 @@ fn local_buckets_do_not_heed_a_wall_clock_that_is_set() {
     }
 }
 
-/// How many calls of RL.TOKEN reached Redis.
+/// The number of calls of RL.TOKEN that Redis has executed.
 fn calls(redis: &mut Redis) -> u64 {
     let stats = redis.info("commandstats", "cmdstat_rl.token");
     let calls = stats.and_then(|stats| stats.split(['=', ',']).nth(1)?.parse().ok());
-    calls.expect("there were some")
+    calls.expect("at least one call")
 }
 
-/// A denial is forgotten after a second, wherever the wall clock is then.
+/// A denial expires from the cache after a second, whatever the wall clock shows.
 #[test]
-fn the_deny_cache_does_not_heed_a_wall_clock_that_is_set() {
+fn the_deny_cache_ignores_changes_of_the_wall_clock() {
     let mut clock = FakedClock::of_rl_server(0);
     let redis = RedisServer::start();
     let (address, mut redis) = (redis.url(), redis.connect());
     let flags = [&["-redis", &address, "-deny-cache", "9"], &POLICY[..]].concat();
     let http = HttpServer::start_by(&clock, &flags);
-    eventually("Redis", || (http.get("/token").status == 200).then_some(()));
+    eventually("the connection to Redis", || {
+        (http.get("/token").status == 200).then_some(())
+    });
     http.wait_for_log("Allowed");
     for years in STEPS {
         let before = calls(&mut redis);
         set(&mut clock, years, &http, || _ = wait_ms(&http, "/token"));
-        eventually("Redis to be asked again", || {
+        eventually("another call of Redis", || {
             wait_ms(&http, "/token");
             http.wait_for_log("outcome");
             (calls(&mut redis) > before).then_some(())
@@ -79,7 +85,7 @@ fn the_deny_cache_does_not_heed_a_wall_clock_that_is_set() {
 }
 
 #[test]
-fn a_request_under_way_does_not_heed_a_wall_clock_that_is_set() {
+fn requests_in_flight_ignore_changes_of_the_wall_clock() {
     let mut clock = FakedClock::of_rl_server(0);
     let redis = RedisServer::start();
     let (address, mut redis) = (redis.url(), redis.connect());
@@ -89,7 +95,7 @@ fn a_request_under_way_does_not_heed_a_wall_clock_that_is_set() {
     assert_eq!(get(&mut idle, "/livez").status, 200);
     redis.value("CLIENT PAUSE 600000 WRITE");
     thread::scope(|scope| {
-        let under_way = scope.spawn(|| http.get("/token"));
+        let in_flight = scope.spawn(|| http.get("/token"));
         eventually("its call to wait in Redis", || {
             let clients: String = redis.line("CLIENT LIST");
             let mut clients = clients.lines();
@@ -99,12 +105,12 @@ fn a_request_under_way_does_not_heed_a_wall_clock_that_is_set() {
         });
         for years in STEPS {
             clock.set(years * YEAR_US);
-            // Which idle connections do not heed either.
+            // Idle connections stay open too.
             assert_eq!(get(&mut idle, "/livez").status, 200);
         }
-        assert!(!under_way.is_finished());
+        assert!(!in_flight.is_finished());
         redis.value("CLIENT UNPAUSE");
-        let answer = under_way.join().expect("an answer");
+        let answer = in_flight.join().expect("an answer");
         assert_eq!((answer.status, answer.field("degraded")), (200, None));
         let line = http.wait_for_log("Allowed");
         assert!(line.contains(&format!("{}-", clock.year())), "{line}");

@@ -65,7 +65,7 @@ mod tests {
     use super::holds_password;
 
     #[test]
-    fn an_address_with_a_password_is_found_in_every_form() {
+    fn an_address_with_a_password_is_detected_in_every_form() {
         for text in [
             "redis://:p@h",
             "redis://u:p@h:1/2",

@@ -76,7 +76,7 @@ mod tests {
     /// How long a connection has been idle, in milliseconds, and whether it is used.
     type Row = (u64, bool);
 
-    /// The places in the table of the connections that are closed, in order.
+    /// The indices of the connections that are closed, sorted.
     fn chosen(table: &[Row], max_connections: usize) -> Vec<usize> {
         let now = Instant::now() + Duration::from_hours(1);
         let rows = table.iter().enumerate();
@@ -97,40 +97,45 @@ mod tests {
     #[test]
     fn the_longest_idle_is_closed_unused_ones_first() {
         let cases: [(&str, &[Row], usize, &[usize]); 9] = [
-            ("none is idle", &[], 3, &[]),
+            ("no idle connection", &[], 3, &[]),
             ("the longest idle", &[(5, USED), (9, USED)], 2, &[1]),
             ("unused first", &[(900, USED), (100, UNUSED)], 3, &[1]),
             (
-                "the longest of them",
+                "the longest idle of the unused ones",
                 &[(100, UNUSED), (101, UNUSED)],
                 2,
                 &[1],
             ),
             (
-                "a new one has time for its request",
+                "a new connection has time for its request",
                 &[(99, UNUSED)],
                 1,
                 &[],
             ),
             (
-                "no used one in its place",
+                "no used one is closed instead",
                 &[(99, UNUSED), (900, USED)],
                 3,
                 &[],
             ),
             (
-                "a few unused are no flood",
+                "a few unused ones are kept",
                 &[(500, UNUSED), (1, USED)],
                 4,
                 &[1],
             ),
             (
-                "more are one",
+                "more unused ones are closed first",
                 &[(500, UNUSED), (100, UNUSED), (900, USED)],
                 4,
                 &[0],
             ),
-            ("a few, and all others are busy", &[(500, UNUSED)], 4, &[0]),
+            (
+                "a few unused ones while all others are busy",
+                &[(500, UNUSED)],
+                4,
+                &[0],
+            ),
         ];
         for (case, table, max_connections, expected) in cases {
             assert_eq!(chosen(table, max_connections), expected, "{case}");

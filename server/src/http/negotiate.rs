@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_names_problems_and_prefers_nothing_gets_them() {
+    fn a_client_that_names_problems_and_prefers_no_other_gets_them() {
         for accept in [
             "application/problem+json",
             "Application/Problem+JSON",
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_names_html_and_prefers_nothing_gets_it() {
+    fn a_client_that_names_html_and_prefers_no_other_gets_it() {
         let is_sent = |accept| {
             let accept = HeaderValue::from_static(accept);
             prefers_html(&HeaderMap::from_iter([(ACCEPT, accept)]))

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_keeps_the_denial_and_an_allowed_one_is_not_cached() {
+    fn another_key_keeps_the_denial_and_allowances_are_not_cached() {
         let (cache, request, sent) = cache_with(Some(700));
         let other = LimitRequest {
             key: "l".to_owned(),

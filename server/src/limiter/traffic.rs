@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_process_concludes_nothing() {
+    fn a_timeout_of_a_late_process_does_not_count() {
         let (traffic, opened) = traffic();
         let time_out =
             |late: u32| traffic.time_out(opened, opened + 50 * MS, opened + (50 + late) * MS);

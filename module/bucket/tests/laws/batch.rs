@@ -1,4 +1,4 @@
-//! Several charges decided together: all of them are made, or none.
+//! Several charges decided together: either all are made, or none.
 
 use proptest::prelude::*;
 use rl_bucket::{

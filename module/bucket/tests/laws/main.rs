@@ -1,13 +1,13 @@
 //! The laws of the arithmetic: properties that hold for every sequence of requests. Where a new test goes:
 //!
-//! - `replay`: random sequences, every answer compared with the oracle's
-//! - `exhaustive`: every sequence of six steps over small domains, compared likewise
+//! - `replay`: random sequences, each decision compared with the oracle's
+//! - `exhaustive`: every sequence of six steps over small domains, each decision compared with the oracle's
 //! - `windows`: what may be admitted in any span, decided from the history alone
-//! - `waiting`: the times in an answer, and what a caller finds after waiting for them
+//! - `waiting`: the times in a decision, and the decisions after waiting for them
 //! - `policies`: a rate or a capacity that changes under a live bucket
 //! - `grammar`: rates and numbers of tokens as text
 //! - `stored`: the 44 stored bytes
-//! - `batch`: several charges, all of them made or none
+//! - `batch`: several charges, made all or not at all
 //! - `wire`: the order of the numbers in a reply
 //! - `oracle`: a second implementation of the two algorithms, in rationals (no test)
 
@@ -91,12 +91,12 @@ impl StoredBucket {
     }
 
     /// Deletes the state as Redis does once its clock, in whole milliseconds, has passed the deadline. Returns
-    /// whether it did.
+    /// whether it has expired.
     fn expire(&mut self, now_us: u64) -> bool {
-        let lives = |state: &State| now_us / 1000 <= state.deadline_ms();
-        let gone = self.state.is_some_and(|state| !lives(&state));
-        self.state = self.state.filter(lives);
-        gone
+        let is_live = |state: &State| now_us / 1000 <= state.deadline_ms();
+        let has_expired = self.state.is_some_and(|state| !is_live(&state));
+        self.state = self.state.filter(is_live);
+        has_expired
     }
 }
 

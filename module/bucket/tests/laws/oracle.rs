@@ -29,7 +29,7 @@ fn capacity(policy: Policy) -> BigRational {
     integer(policy.capacity().get())
 }
 
-/// A wait in microseconds as the milliseconds of an answer.
+/// A wait in microseconds as the milliseconds of a decision.
 fn ms_rounded_up(wait_us: &BigRational) -> u64 {
     let ms = (wait_us / integer(1000)).ceil().to_integer();
     ms.min(Decision::LONGEST_MS.into())
@@ -44,7 +44,7 @@ impl Oracle {
     pub(crate) fn expire(&mut self, now_us: u64) {
         if let Some((used, policy, updated)) = self.bucket.take() {
             let resets_us = integer(updated) + used / rate(policy);
-            assert!(integer(now_us) > resets_us, "gone at {now_us}");
+            assert!(integer(now_us) > resets_us, "expired at {now_us}");
         }
     }
 

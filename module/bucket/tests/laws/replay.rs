@@ -24,7 +24,7 @@ fn steps(far_us: i64, largest: u64) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((moved_us, 0..3_usize, request(largest)), 1..60)
 }
 
-/// Takes the crate and the oracle through the same steps; buckets expire on both as in Redis.
+/// Runs the same steps on the crate and the oracle. Buckets expire in both as in Redis.
 fn replay(
     algorithm: Algorithm,
     policies: &[Policy; 3],
@@ -39,15 +39,15 @@ fn replay(
         }
         let policy = policies[*which];
         let expected = oracle.decide(algorithm, policy, *request, now_us);
-        let answer = bucket.try_decide(algorithm, policy, *request, now_us).ok();
+        let result = bucket.try_decide(algorithm, policy, *request, now_us).ok();
         prop_assert_eq!(
-            answer.map(|(decision, _)| decision),
+            result.map(|(decision, _)| decision),
             expected,
             "step {}: {:?}",
             i,
             request
         );
-        if let Some((_, change)) = answer {
+        if let Some((_, change)) = result {
             bucket.apply(change);
         }
     }

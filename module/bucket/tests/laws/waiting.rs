@@ -1,4 +1,4 @@
-//! P4 and the other times in an answer: waits, resets and delays are exact to the millisecond.
+//! P4 and the other times in a decision: waits, resets and delays are exact to the millisecond.
 
 use proptest::prelude::*;
 use rl_bucket::{Algorithm, Policy, Request};
@@ -116,12 +116,12 @@ proptest! {
                 prop_assert_eq!(decision.delay_ms, 0);
                 continue;
             }
-            let out_us = now_us + decision.delay_ms * 1000;
+            let leaves_us = now_us + decision.delay_ms * 1000;
             if let Some((earlier_us, earlier_cost)) = before {
                 let apart_us = earlier_cost * policy.rate().period_us() / policy.rate().count();
-                prop_assert!(out_us + 1000 >= earlier_us + apart_us, "{} after {}", out_us, earlier_us);
+                prop_assert!(leaves_us + 1000 >= earlier_us + apart_us, "{} after {}", leaves_us, earlier_us);
             }
-            before = Some((out_us, cost));
+            before = Some((leaves_us, cost));
         }
     }
 

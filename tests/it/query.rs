@@ -1,3 +1,5 @@
+//! The parameters of a request: key, cost, rate and burst, which only trusted callers may set.
+
 use rl_tests::{HttpServer, RedisServer, get_with};
 
 fn start(flags: &[&str]) -> (RedisServer, HttpServer) {
@@ -34,10 +36,10 @@ fn a_trusted_caller_chooses_key_cost_rate_and_burst() {
 }
 
 #[test]
-fn no_key_names_an_address_s_bucket() {
+fn no_key_parameter_names_the_bucket_of_an_address() {
     let (_redis, http) = start(&["-trust-caller", "-trusted-proxies", "127.0.0.1"]);
-    let full = |answer: rl_tests::Answer| answer.field("remaining") == Some("19");
-    assert!(full(http.get("/token")));
+    let is_full = |answer: rl_tests::Answer| answer.field("remaining") == Some("19");
+    assert!(is_full(http.get("/token")));
     for key in [
         "127.0.0.1",
         "key:127.0.0.1",
@@ -50,14 +52,14 @@ fn no_key_names_an_address_s_bucket() {
         "\u{e9}",
     ] {
         let key = key.replace(' ', "%20").replace('\u{e9}', "%C3%A9");
-        assert!(full(http.get(&format!("/token?key={key}"))), "{key}");
+        assert!(is_full(http.get(&format!("/token?key={key}"))), "{key}");
     }
     let line = "X-Forwarded-For: 2001:db8::1";
-    assert!(full(get_with(&mut http.connect(), "/token", &[line])));
+    assert!(is_full(get_with(&mut http.connect(), "/token", &[line])));
 }
 
 #[test]
-fn a_cost_of_0_reports_and_spends_nothing() {
+fn a_cost_of_0_reports_the_bucket_and_spends_nothing() {
     let (redis, http) = start(&["-trust-caller"]);
     let answer = http.get("/token?key=a&cost=0");
     assert_eq!(
@@ -72,7 +74,7 @@ fn a_cost_of_0_reports_and_spends_nothing() {
 }
 
 #[test]
-fn a_cost_above_the_burst_is_denied_without_a_time() {
+fn a_cost_above_the_burst_is_denied_without_retry_after() {
     let (redis, http) = start(&["-trust-caller", "-x-ratelimit"]);
     let answer = http.get("/token?key=a&cost=21");
     assert_eq!(answer.status, 429);
@@ -91,7 +93,7 @@ fn a_cost_above_the_burst_is_denied_without_a_time() {
     assert_eq!(redis.connect().line::<i64>("DBSIZE"), 0);
 }
 
-/// How often Redis was called for a token, according to its own statistics.
+/// The number of calls of RL.TOKEN, according to INFO commandstats.
 fn calls_of_token(redis: &RedisServer) -> Option<String> {
     let stats: String = redis.connect().line("INFO commandstats");
     let line = stats
@@ -103,7 +105,7 @@ fn calls_of_token(redis: &RedisServer) -> Option<String> {
 #[test]
 fn a_wrong_query_is_refused_before_redis_is_called() {
     let (redis, http) = start(&["-trust-caller"]);
-    // One call probes whether the module is loaded.
+    // At the start rl-server calls it once, to check that the module is loaded.
     let before = calls_of_token(&redis);
     for (query, error) in [
         (
