@@ -1,4 +1,4 @@
-# Shortcuts only: whoever leaves make aside loses nothing.
+# Shortcuts for commands that also work without make.
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test servers servers-all test-bucket test-full fuzz bench bench-instructions lint fmt check clean
@@ -6,46 +6,46 @@
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Redis with the module on REDIS_PORT (6379) and rl-server on ADDR (127.0.0.1:8080), until Ctrl-C
-	@server/run.sh  # make exports the variables of its command line
+run: ## run Redis with the module on REDIS_PORT (6379) and rl-server on ADDR (127.0.0.1:8080), until Ctrl-C
+	@server/run.sh  # make exports the variables on its command line
 
-build: ## target/release/librl.so and target/release/rl-server
+build: ## build target/release/librl.so and target/release/rl-server
 	cargo build --release --package rl-module --package rl-server
 
-test: ## everything: laws, units, docs, and the real thing on the installed redis-server, Redis 8.2.3 and Valkey 9.1.2
+test: ## run the tests, on the installed redis-server, Redis 8.2.3 and Valkey 9.1.2
 	tests/packages.sh
 	tests/run.sh
 
-servers: ## fetch Redis 8.2.3 and Valkey 9.1.2 into tests/servers, to test on them too
+servers: ## fetch Redis 8.2.3 and Valkey 9.1.2 into tests/servers, for the tests
 	tests/servers.sh
 
-servers-all: ## fetch Redis 6.2 to 8.6 and Valkey 8.1 and 9.1, eight in all
+servers-all: ## fetch all eight servers for the tests: Redis 6.2 to 8.6, Valkey 8.1 and 9.1
 	tests/servers.sh all
 
-test-bucket: ## the arithmetic alone, without Redis
+test-bucket: ## test the bucket arithmetic alone, without Redis
 	cargo test --package rl-bucket
 
-test-full: ## all tests, the long ones too, on nine servers; the laws on a hundred times as many sequences; bench-instructions
+test-full: ## run all tests, also the slow ones, on nine servers, and bench-instructions
 	tests/packages.sh full
 	tests/run.sh full
 	PROPTEST_CASES=25600 PROPTEST_MAX_GLOBAL_REJECTS=1000000 PROPTEST_MAX_LOCAL_REJECTS=10000000 RL_CALLS=1000000000 \
 	  cargo test --release --package rl-bucket
 	$(MAKE) bench-instructions
 
-fuzz: ## each fuzz target for SECONDS (600); needs cargo install cargo-fuzz
+fuzz: ## run each fuzz target for SECONDS (600); needs cargo install cargo-fuzz
 	@for target in rate state arguments calls client_address; do \
 	  (cd tests/fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . $$target -- -max_total_time=$(or $(SECONDS),600)) || exit 1; \
 	done
 
-bench: ## times of the arithmetic, of calls side by side, and of HTTP; OTHER=x.so OTHER_CMD='... {key} ...' adds a module
+bench: ## time the arithmetic, concurrent calls and HTTP; OTHER=x.so OTHER_CMD='... {key} ...' adds a module
 	tests/packages.sh bench
 	cargo bench --package rl-tests --bench bucket --bench throughput --bench http
 
-bench-instructions: ## instructions of the server for each call, and whether they keep their bounds; CALLS='token peek' for some
+bench-instructions: ## count instructions per call, fail above a bound; CALLS='token peek' selects calls
 	tests/packages.sh bench
 	cargo bench --profile dev --package rl-tests --bench instructions -- $(CALLS)
 
-lint: ## formatting, clippy and rustdoc, with warnings as errors
+lint: ## check formatting, clippy and rustdoc, with warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
@@ -53,7 +53,7 @@ lint: ## formatting, clippy and rustdoc, with warnings as errors
 fmt: ## format the code
 	cargo fmt --all
 
-check: lint test ## what must pass before a commit
+check: lint test ## run what must pass before a commit
 
-clean: ## remove what was built
+clean: ## remove the build output
 	cargo clean

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# make run: redis-server with the module and rl-server before it, until Ctrl-C. REDIS_PORT and ADDR in the environment say where.
+# make run: runs redis-server with the module, and rl-server connected to it, until Ctrl-C. The environment variables
+# REDIS_PORT and ADDR set their addresses.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 redis_port=${REDIS_PORT:-6379}
@@ -11,13 +12,13 @@ answers() { (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }
 
 is_port "$redis_port" || fail "REDIS_PORT must be a port, 1 to 65535, such as: make run REDIS_PORT=6380"
 [[ $addr =~ ^([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):([0-9]+)$ ]] && is_port "${BASH_REMATCH[2]}" ||
-  fail "ADDR must be [host]:port, such as: make run ADDR=127.0.0.1:8081, or ADDR=:8080 for all addresses of this machine"
+  fail "ADDR must be [host]:port, such as: make run ADDR=127.0.0.1:8081, or ADDR=:8080 for all addresses"
 
 http=${addr/#:/127.0.0.1:}
 host=${http%:*} http_port=${http##*:}
 host=${host#[} host=${host%]}
-answers 127.0.0.1 "$redis_port" && fail "port $redis_port is taken; choose another: make run REDIS_PORT=6380"
-answers "$host" "$http_port" && fail "address $addr is taken; choose another: make run ADDR=127.0.0.1:8081"
+answers 127.0.0.1 "$redis_port" && fail "port $redis_port is in use; choose another: make run REDIS_PORT=6380"
+answers "$host" "$http_port" && fail "address $addr is in use; choose another: make run ADDR=127.0.0.1:8081"
 
 tests/packages.sh run
 cargo build --release --package rl-module --package rl-server
@@ -28,7 +29,7 @@ redis='' server=''
 # shellcheck disable=SC2317  # called by the trap
 stop() {
   trap - EXIT
-  trap '' INT TERM  # a second Ctrl-C must not leave half of it behind
+  trap '' INT TERM  # a second Ctrl-C must not interrupt the cleanup
   for process in $server $redis; do
     kill "$process" 2>/dev/null && wait "$process" || true
   done
@@ -56,4 +57,4 @@ cat <<TRY
 
 TRY
 wait -n "$redis" "$server" || true
-fail "one of the two has ended; its log is above"
+fail "redis-server or rl-server exited; see the log above"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the build and the tests need and this machine lacks. `run` installs only what the build and `make run` need,
-# `full` also tools that find memory faults, and a browser with the font of README's picture, `bench` also what the benches count
-# and load with. On other systems than Debian it names what is missing, and stops.
+# Installs the missing packages that the build and the tests need. With `run`: only those of the build and of `make
+# run`. With `full`: also tools that find memory errors, and a browser with the font of the picture in README. With
+# `bench`: also the tools of the benchmarks. On systems without apt-get it prints the names of the missing packages and
+# fails.
 set -euo pipefail
 
 has_libclang() {
@@ -47,18 +48,18 @@ if [ "$(id -u)" -ne 0 ]; then
   as_root=(sudo)
 fi
 
-# Runs as root. Debian starts a redis-server of its own when it installs one, on the very port that ours is to have, and an nginx:
-# the policy forbids that for as long as this shell or an apt-get that it started lives, which hold the lock. Whatever a kill
-# leaves behind forbids nothing, and the next run removes it.
-# shellcheck disable=SC2317  # called below, by its text
+# Runs as root. Debian starts redis-server and nginx as services when it installs them, and redis-server then uses the
+# port of `make run`. The policy file forbids this while its lock is held: by this shell, and by each apt-get that it
+# starts. A policy file that is left behind by a kill has no lock and forbids nothing; the next run removes it.
+# shellcheck disable=SC2317  # called below, from its text
 install() {
   policy=/usr/sbin/policy-rc.d
   mark='# Made by tests/packages.sh of redis-rl: no service starts while it installs packages.'
   if [ ! -s "$policy" ] || grep -qF "$mark" "$policy"; then
-    # Open for reading only, or it could not be run. Another run may remove it meanwhile.
+    # The file is open for reading only: a file that is open for writing cannot be executed. Another run may remove it.
     until { : >>"$policy" || exit 1; } && exec 9<"$policy" && flock 9 && [ "$policy" -ef /proc/self/fd/9 ]; do :; done
     trap 'rm -f "$policy"' EXIT
-    trap 'exit 1' HUP INT TERM  # after apt-get has ended
+    trap 'exit 1' HUP INT TERM  # runs after apt-get has exited
     printf '#!/bin/sh\n%s\nflock --nonblock "$0" true && exit 0\nexit 101\n' "$mark" >"$policy"
     chmod 755 "$policy"
   fi

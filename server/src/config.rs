@@ -34,8 +34,8 @@ pub use self::shaping::ShapingFlags;
 
 /// Rate limits over HTTP, decided in Redis.
 ///
-/// A flag is written -flag or --flag, with = or a space before its value, or set in the environment as RL_FLAG. A flag has
-/// precedence over the environment, and the last of a repeated flag counts.
+/// Write a flag as -flag or --flag, with = or a space before its value, or set it in the environment as RL_FLAG. Flags
+/// take precedence over the environment. If a flag is repeated, the last value is used.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "rl-server", version, args_override_self = true)]
 pub struct Config {

@@ -87,14 +87,18 @@ impl Metrics {
         let ours = registry.sub_registry_with_prefix("rl");
         ours.register(
             "build",
-            "The version",
+            "The version of rl-server",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         let rate = policy.rate().to_string();
         let burst = policy.capacity().get().to_string();
         let policy = Info::new([("rate", rate), ("burst", burst)]);
-        ours.register("policy", "The policy in force", policy);
-        let decisions = registered(ours, "decisions", "Requests for a decision");
+        ours.register("policy", "The rate and burst of each caller", policy);
+        let decisions = registered(
+            ours,
+            "decisions",
+            "Requests for a decision, by algorithm and outcome",
+        );
         Self {
             token: Decisions::new(&decisions, "token"),
             leaky: Decisions::new(&decisions, "leaky"),

@@ -152,7 +152,7 @@ fn split_at_slash(text: &str) -> (&str, &str) {
 fn cluster(scheme: &str, text: &str, authorities: Option<&[u8]>) -> Result<RedisAddress, String> {
     let (hosts, "") = split_at_slash(text) else {
         return Err(
-            "a cluster has no databases: leave the path out, redis-cluster://a,b,c".to_owned(),
+            "a cluster has no databases: remove the path, as in redis-cluster://a,b,c".to_owned(),
         );
     };
     let (login, hosts) = split_login(hosts);
@@ -363,7 +363,7 @@ mod tests {
             ("redis-cluster://:s3cret@a,,b", EXPECTED),
             (
                 "redis-cluster://:s3cret@a,b/1",
-                "a cluster has no databases: leave the path out, redis-cluster://a,b,c",
+                "a cluster has no databases: remove the path, as in redis-cluster://a,b,c",
             ),
             ("redis-sentinel://:s3cret@a,b", NO_NAME),
             ("redis-sentinel://:s3cret@a,b/name/db", EXPECTED),

@@ -54,11 +54,11 @@ impl Shutdown {
             };
             let (delay_s, deadline_s) = (delay.as_secs_f64(), deadline.as_secs_f64());
             info!(
-                "{signal}, draining: new connections accepted for {delay_s} s, in-flight requests have {deadline_s} s"
+                "{signal}: accepting connections for {delay_s} s more, then finishing requests within {deadline_s} s"
             );
             sender.send_replace(ShutdownPhase::Draining);
             sleep(delay).await;
-            info!("stopping: no new connections accepted");
+            info!("stopping: accepting no more connections");
             sender.send_replace(ShutdownPhase::Stopping(Instant::now() + deadline));
             // The channel must live as long as its receivers, which wait for the phases above.
             sender.closed().await;

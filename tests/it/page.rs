@@ -94,12 +94,12 @@ fn the_last_answer_is_shown_with_a_curl_line_that_repeats_it() {
     };
     visit.browser.fill_in("[name=key]", "o'brien & co");
     visit.browser.click("#one");
-    visit.wait_for("#leaky .answer", "200 OK");
+    visit.wait_for("#leaky .response", "200 OK");
     visit.wait_for(
-        "#leaky .answer",
+        "#leaky .response",
         "ratelimit-policy: \"leaky\";q=1;w=86400000",
     );
-    visit.wait_for("#leaky .answer", "{\"allowed\":true,\"ip\":\"127.0.0.1\"");
+    visit.wait_for("#leaky .response", "{\"allowed\":true,\"ip\":\"127.0.0.1\"");
     visit.wait_for("#leaky .numbers", "delay_ms\n0");
     let curl = visit.browser.text_of("#leaky .curl");
     let output = Command::new("bash")
@@ -121,7 +121,7 @@ fn shortcuts_work_outside_of_text_fields() {
     visit.browser.fill_in("#burst-size", "3");
     visit.browser.press("#clear", "rb");
     visit.wait_for(allowed, "4");
-    visit.browser.click("#keys");
+    visit.browser.click("#shortcuts");
     visit.browser.press("#clear", "rb");
     visit.browser.click("#one");
     visit.wait_for(allowed, "5");
@@ -135,8 +135,8 @@ fn only_with_trust_caller_the_page_offers_a_policy() {
     let Some(mut visit) = Visit::start(&["-rate", "600/m"]) else {
         return;
     };
-    assert_eq!(visit.browser.text_of("#question"), "");
-    visit.wait_for("header", "10/s requests, 20 at once");
+    assert_eq!(visit.browser.text_of("#parameters"), "");
+    visit.wait_for("header", "a rate of 10/s and a burst of 20");
     visit.end();
 
     let Some(mut visit) = Visit::start(&["-trust-caller"]) else {
@@ -154,7 +154,7 @@ fn only_with_trust_caller_the_page_offers_a_policy() {
     visit.wait_for("#token .numbers", "limit\n7\nremaining\n4");
     visit.browser.fill_in("[name=rate]", "fast");
     visit.browser.click("#one");
-    visit.wait_for("#token .trouble", "Not decided (400): ");
+    visit.wait_for("#token .error", "Not decided (400): ");
     visit.wait_for("#token output", "4.0");
     visit.end();
 }
@@ -199,15 +199,10 @@ fn pictures_are_written_to_target_page() {
         is_phone: true,
         ..WIDE
     };
-    for (name, screen) in [
-        ("readme", WIDE),
-        ("light", whole),
-        ("dark", dark),
-        ("phone", phone),
-    ] {
+    for (name, screen) in [("readme", whole), ("dark", dark), ("phone", phone)] {
         visit.browser.show_on(screen);
         let file = pictures().join(format!("{name}.png"));
-        visit.browser.picture(&file, name != "readme");
+        visit.browser.picture(&file);
         assert!(std::fs::metadata(&file).is_ok_and(|file| file.len() > 10_000));
     }
     visit.end();
@@ -247,7 +242,11 @@ fn only_clients_that_accept_html_get_the_page() {
     );
     let rules = answer.header("content-security-policy").expect("a policy");
     assert!(rules.starts_with("default-src 'none'; ") && !rules.contains("unsafe"));
-    for (path, kind) in [("/page.js", "text/javascript"), ("/page.css", "text/css")] {
+    for (path, kind) in [
+        ("/page.js", "text/javascript"),
+        ("/chart.js", "text/javascript"),
+        ("/page.css", "text/css"),
+    ] {
         let answer = get_with(&mut stream, path, &[]);
         assert_eq!(
             answer.header("content-type"),
@@ -262,7 +261,7 @@ fn only_clients_that_accept_html_get_the_page() {
 #[test]
 fn with_page_false_no_page_is_served() {
     let (_redis, http) = serve(&["-page=false"]);
-    for path in ["/", "/page.js", "/page.css"] {
+    for path in ["/", "/page.js", "/chart.js", "/page.css"] {
         let answer = get_with(&mut http.connect(), path, &["Accept: text/html"]);
         assert_eq!(answer.status, 404, "{path}");
     }

@@ -26,7 +26,7 @@ fn a_burst_of_25_at_burst_20_shows_20_allowed_and_5_denied() {
     }
     visit.wait_for(
         "#summary",
-        "Token bucket: 20 allowed, 5 denied, 0 not decided; 0 of 20 tokens left.",
+        "Token bucket: 20 allowed, 5 denied, 0 not decided; 0 of 20 remaining.",
     );
     visit.end();
 }
@@ -57,7 +57,7 @@ fn the_page_shows_an_outage_and_its_end() {
     });
     visit.redis.kill();
     for bucket in ["token", "leaky"] {
-        let message = format!("#{bucket} .trouble");
+        let message = format!("#{bucket} .error");
         eventually("the outage", || {
             visit.keep_streaming();
             visit
@@ -67,7 +67,7 @@ fn the_page_shows_an_outage_and_its_end() {
                 .then_some(())
         });
         visit.wait_for(&format!("#{bucket} output"), "?");
-        visit.wait_for(&format!("#{bucket} .answer"), "retry-after: 1");
+        visit.wait_for(&format!("#{bucket} .response"), "retry-after: 1");
     }
     visit.redis.restart();
     for bucket in ["token", "leaky"] {
@@ -75,7 +75,7 @@ fn the_page_shows_an_outage_and_its_end() {
             visit.keep_streaming();
             let is_over = visit
                 .browser
-                .text_of(&format!("#{bucket} .trouble"))
+                .text_of(&format!("#{bucket} .error"))
                 .is_empty();
             let is_known = visit.browser.text_of(&format!("#{bucket} output")) != "?";
             (is_over && is_known).then_some(())

@@ -116,7 +116,7 @@ fn only_a_password_on_the_command_line_causes_a_warning() {
             "{log:?}"
         );
         assert!(!log.concat().contains("a-password"), "{log:?}");
-        let mut warnings = log.iter().filter(|line| line.contains("list of processes"));
+        let mut warnings = log.iter().filter(|line| line.contains("process list"));
         let line = warnings.next()?;
         assert!(
             line.contains("-redis-password-file") && line.contains("RL_REDIS"),

@@ -106,7 +106,10 @@ fn make_run_listens_on_loopback_by_default() {
     lock.lock().expect("a lock");
     let taken = TcpListener::bind("127.0.0.1:8080");
     let error = refused(make_run(Port::free().number(), "").env_remove("ADDR"));
-    assert!(error.contains("address 127.0.0.1:8080 is taken"), "{error}");
+    assert!(
+        error.contains("address 127.0.0.1:8080 is in use"),
+        "{error}"
+    );
     drop(taken);
 }
 
@@ -177,7 +180,7 @@ fn a_port_in_use_is_an_error_that_names_the_variable() {
     ] {
         let error = refused(&mut make_run(redis_port, &addr));
         assert!(
-            error.contains("is taken") && error.contains(&format!("make run {variable}=")),
+            error.contains("is in use") && error.contains(&format!("make run {variable}=")),
             "{error}"
         );
     }

@@ -315,7 +315,7 @@ fn the_server_serves_during_the_drain_delay() {
     let (_redis, http) = start(&["-drain-delay", NEVER]);
     http.signal(Signal::SIGTERM);
     http.wait_for_log(
-        "SIGTERM, draining: new connections accepted for 600 s, in-flight requests have 10 s",
+        "SIGTERM: accepting connections for 600 s more, then finishing requests within 10 s",
     );
     connect_and_get(&http);
 }

@@ -56,7 +56,7 @@ fn send_surplus(reply: &'static [u8]) -> (usize, usize) {
                     (network.connections() > connections).then_some(())
                 });
                 network.set(Fault::None);
-                http.wait_for_log("does not fit");
+                http.wait_for_log("does not match its call");
                 http.wait_for_log("connected to Redis");
                 let before = all.load(Ordering::Relaxed);
                 eventually("more answers", || {

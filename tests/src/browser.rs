@@ -201,13 +201,13 @@ impl Browser {
         );
     }
 
-    /// Leaves a picture of what the screen shows, or of the whole page.
+    /// Writes a picture of the whole page.
     ///
     /// # Panics
     ///
     /// If the file cannot be written.
-    pub fn picture(&mut self, file: &Path, is_whole: bool) {
-        let wanted = json!({ "format": "png", "captureBeyondViewport": is_whole });
+    pub fn picture(&mut self, file: &Path) {
+        let wanted = json!({ "format": "png", "captureBeyondViewport": true });
         let shot = self.devtools("Page.captureScreenshot", &wanted);
         let png = STANDARD.decode(text(&shot["data"])).expect("base64");
         std::fs::create_dir_all(file.parent().expect("a directory")).expect("created");

@@ -21,7 +21,8 @@ pub(super) const PEEK: CommandSpec = CommandSpec {
     ..CommandSpec::new::<Peek>(
         c"rl.peek",
         Documentation {
-            summary: c"Answers as the command that made the bucket would, and changes nothing.",
+            summary:
+                c"Returns the reply that a request to a bucket would get. The bucket isn't changed.",
             complexity: c"O(1)",
             arity: -2,
             arguments: &[KEY, COST.optional()],
@@ -35,7 +36,7 @@ pub(super) const INFO: CommandSpec = CommandSpec {
     ..CommandSpec::new::<Info>(
         c"rl.info",
         Documentation {
-            summary: c"Tells a person what is known of a bucket.",
+            summary: c"Returns information about a bucket.",
             complexity: c"O(1)",
             arity: 2,
             arguments: &[KEY],

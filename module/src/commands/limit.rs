@@ -15,7 +15,8 @@ use crate::stats::Counters;
 pub(super) const TOKEN: CommandSpec = CommandSpec::new::<Token>(
     c"rl.token",
     Documentation {
-        summary: c"Takes tokens of a token bucket, or says how long to wait.",
+        summary:
+            c"Takes tokens from a token bucket if it holds enough. Creates the bucket if needed.",
         complexity: c"O(1)",
         arity: -4,
         arguments: &[KEY, RATE, Argument::new(c"burst", Kind::Integer), REQUEST],
@@ -26,7 +27,7 @@ pub(super) const TOKEN: CommandSpec = CommandSpec::new::<Token>(
 pub(super) const LEAKY: CommandSpec = CommandSpec::new::<Leaky>(
     c"rl.leaky",
     Documentation {
-        summary: c"Pours tokens into a leaky bucket, and says how long to wait for one's turn.",
+        summary: c"Adds tokens to a leaky bucket if they fit, and returns the delay. Creates the bucket if needed.",
         complexity: c"O(1)",
         arity: -4,
         arguments: &[KEY, RATE, CAPACITY, REQUEST],
@@ -35,7 +36,7 @@ pub(super) const LEAKY: CommandSpec = CommandSpec::new::<Leaky>(
 
 /// `[COST n [PARTIAL] | FORCE n | REFUND n]`
 const REQUEST: Argument = Argument::new(
-    c"how",
+    c"operation",
     Kind::OneOf(&[
         Argument::new(
             c"cost-block",

@@ -22,7 +22,7 @@ pub(super) const MULTI: CommandSpec = CommandSpec {
     ..CommandSpec::new::<Multi>(
         c"rl.multi",
         Documentation {
-            summary: c"Charges several buckets, all of them or none.",
+            summary: c"Charges multiple buckets, all or none of them.",
             complexity: c"O(N log N) where N is the number of buckets",
             arity: -6,
             arguments: &[BUCKET],

@@ -20,7 +20,7 @@ pub(super) const CL_THROTTLE: CommandSpec =
     CommandSpec::new::<ClThrottle>(c"cl.throttle", DOCUMENTATION);
 
 const DOCUMENTATION: Documentation = Documentation {
-    summary: c"Takes tokens of a token bucket, in the words of redis-cell.",
+    summary: c"Takes tokens from a token bucket, with the arguments and the reply of redis-cell.",
     complexity: c"O(1)",
     arity: -5,
     arguments: &[

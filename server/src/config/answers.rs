@@ -9,15 +9,15 @@ use super::values;
 /// The form of answers, and which pages may read them.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AnswerFlags {
-    /// Status of a denial, 400 to 499; for nginx's auth_request 403
+    /// HTTP status of a denial, 400 to 499; nginx's auth_request needs 403
     #[arg(long, env = "RL_DENY_STATUS", default_value = "429", value_name = "STATUS", value_parser = values::deny_status)]
     pub deny_status: StatusCode,
 
-    /// Send X-RateLimit-Limit, -Remaining and -Reset too; Reset is in seconds from now
+    /// Also send X-RateLimit-Limit, -Remaining and -Reset; Reset is in seconds from now
     #[arg(long, env = "RL_X_RATELIMIT", switch = "false")]
     pub x_ratelimit: bool,
 
-    /// Origins whose scripts may read the answers, separated by commas, or *
+    /// Origins whose scripts may read responses, separated by commas, or * for all
     #[arg(
         long,
         env = "RL_CORS_ORIGINS",
@@ -26,7 +26,7 @@ pub struct AnswerFlags {
     )]
     pub cors_origins: Origins,
 
-    /// Serve a page at / that shows both buckets at work
+    /// Serve a page at / that sends requests and shows both kinds of bucket
     #[arg(long, env = "RL_PAGE", switch = "true")]
     pub page: bool,
 }

@@ -15,7 +15,7 @@ pub struct CallerFlags {
     )]
     pub trusted_proxies: Networks,
 
-    /// Header in which they report it: X-Forwarded-For, Forwarded, X-Real-IP or CF-Connecting-IP
+    /// Header in which trusted proxies report the address: X-Forwarded-For, Forwarded, X-Real-IP or CF-Connecting-IP
     #[arg(
         long,
         env = "RL_CLIENT_IP_HEADER",
@@ -24,7 +24,7 @@ pub struct CallerFlags {
     )]
     pub client_ip_header: ClientIpHeader,
 
-    /// Leading bits of an IPv6 address that share a bucket, 1 to 128
+    /// Length of the IPv6 prefix whose addresses share a bucket, 1 to 128
     #[arg(
         long,
         env = "RL_IPV6_PREFIX",

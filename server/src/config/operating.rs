@@ -5,7 +5,7 @@ use clap::ValueEnum;
 /// Where the metrics are served, and what is logged.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OperatingFlags {
-    /// Separate address for /metrics, /livez, /readyz and /healthz; without one, /metrics is at -addr
+    /// Separate address for /metrics, /livez, /readyz and /healthz; without one, they are served at -addr
     #[arg(
         long,
         env = "RL_METRICS_ADDR",
@@ -14,11 +14,11 @@ pub struct OperatingFlags {
     )]
     pub metrics_addr: String,
 
-    /// Format of the log, which has one line for each event, on the standard error
+    /// Format of the log on standard error, one line per event
     #[arg(long, env = "RL_LOG", default_value = "text", value_enum)]
     pub log: LogFormat,
 
-    /// Lowest level that is logged; debug has a line for each decision
+    /// Lowest level to log; debug logs each decision
     #[arg(long, env = "RL_LOG_LEVEL", default_value = "info", value_enum)]
     pub log_level: LogLevel,
 }
@@ -26,9 +26,9 @@ pub struct OperatingFlags {
 /// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// Human-readable text
     Text,
-    /// For programs: one JSON object a line
+    /// One JSON object per line
     Json,
 }
 
@@ -37,9 +37,9 @@ pub enum LogFormat {
 pub enum LogLevel {
     /// Errors that end the server
     Error,
-    /// Also conditions that an operator should look at
+    /// Also conditions that need attention
     Warn,
-    /// Also starts, ends and changes of state
+    /// Also startup, shutdown and state changes
     Info,
     /// Also each decision and each failed connection
     Debug,

@@ -17,7 +17,7 @@ pub struct PolicyFlags {
     )]
     pub rate: Rate,
 
-    /// Maximum number of requests of a caller that pass at once; the capacity of /leaky
+    /// Burst of each caller, the maximum number of requests at once; for /leaky, the capacity
     #[arg(long, env = "RL_BURST", default_value = "20", value_parser = values::burst)]
     pub burst: Capacity,
 }

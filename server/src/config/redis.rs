@@ -25,11 +25,11 @@ pub struct RedisFlags {
     )]
     pub address: String,
 
-    /// PEM file of the authorities trusted to sign a rediss:// certificate, in place of those that Mozilla trusts
+    /// PEM file of the authorities that may sign rediss:// certificates, instead of those that Mozilla trusts
     #[arg(long, env = "RL_REDIS_CA", default_value = "", value_name = "FILE")]
     pub redis_ca: String,
 
-    /// File that holds the password for Redis, if -redis holds none
+    /// File with the password for Redis; -redis must then contain none
     #[arg(
         long,
         env = "RL_REDIS_PASSWORD_FILE",
@@ -38,15 +38,15 @@ pub struct RedisFlags {
     )]
     pub redis_password_file: String,
 
-    /// How long a request waits for Redis, such as 50ms or 2s
+    /// Maximum time that a request waits for Redis, such as 50ms or 2s
     #[arg(long, env = "RL_DEADLINE", default_value = "50ms", value_parser = values::duration)]
     pub deadline: Duration,
 
-    /// Answer to a request that Redis does not decide
+    /// What to do with a request that Redis does not decide
     #[arg(long, env = "RL_ON_OUTAGE", value_enum, default_value_t = OnOutage::Deny)]
     pub on_outage: OnOutage,
 
-    /// Maximum number of callers whose latest denial is cached and repeated, for at most a second; 0 for none
+    /// Maximum number of callers whose latest denial is cached for at most a second; 0 disables the cache
     #[arg(
         long,
         env = "RL_DENY_CACHE",
@@ -67,11 +67,11 @@ pub struct RedisFlags {
 /// How a request is answered that Redis does not decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnOutage {
-    /// 503, with the reason
+    /// Respond with 503 and the reason
     Deny,
-    /// Every request passes, uncounted
+    /// Allow every request without counting it
     Allow,
-    /// This process decides alone, under the same policy
+    /// Decide in this process alone, with the same policy
     Local,
 }
 
@@ -87,7 +87,7 @@ impl RedisFlags {
         // The address also has the password of the file, but the two are not accepted together.
         if self.on_command_line && self.redis_password_file.is_empty() && address.has_password() {
             warn!(
-                "-redis holds a password, which every user of this machine can see in the list of processes: \
+                "-redis contains a password, which every user of this machine can see in the process list: \
                  use -redis-password-file, or set RL_REDIS in the environment"
             );
         }

@@ -16,7 +16,7 @@ const REDIS: &str = "redis";
 pub(super) fn check(command: &Command, words: &[OsString]) -> Result<(), String> {
     if words.iter().skip(1).any(|word| is_misplaced(word)) {
         return Err(
-            "an argument other than the value of -redis holds a password: use -redis URL, or better, \
+            "an argument other than the value of -redis contains a password: use -redis URL, or better, \
              set RL_REDIS=URL in the environment or use -redis-password-file"
                 .to_owned(),
         );
@@ -29,7 +29,7 @@ pub(super) fn check(command: &Command, words: &[OsString]) -> Result<(), String>
         if holds_password(&value.to_string_lossy()) {
             let variable = variable.display();
             return Err(format!(
-                "{variable} holds a password: set RL_REDIS to the address of Redis"
+                "{variable} contains a password: set RL_REDIS to the address of Redis"
             ));
         }
     }

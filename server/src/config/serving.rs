@@ -7,7 +7,7 @@ use super::values;
 /// Where the server listens, and the bounds of its connections.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServingFlags {
-    /// Address to listen on; without a host, all addresses of both families
+    /// Address to listen on; without a host, all IPv4 and IPv6 addresses
     #[arg(
         long,
         env = "RL_ADDR",
@@ -16,7 +16,7 @@ pub struct ServingFlags {
     )]
     pub addr: String,
 
-    /// Maximum number of connections; the longest idle are closed for new ones
+    /// Maximum number of connections; when it is reached, idle ones are closed, the longest idle first
     #[arg(
         long,
         env = "RL_MAX_CONNECTIONS",
@@ -30,15 +30,15 @@ pub struct ServingFlags {
     #[arg(long, env = "RL_HEADER_TIMEOUT", default_value = "5s", value_parser = values::duration)]
     pub header_timeout: Duration,
 
-    /// Maximum time from an answer until the next request of the connection is fully received
+    /// Maximum time from a response until the next request of the connection is fully received
     #[arg(long, env = "RL_IDLE_TIMEOUT", default_value = "120s", value_parser = values::duration)]
     pub idle_timeout: Duration,
 
-    /// How long the server accepts connections after SIGTERM, while /readyz answers 503
+    /// Time after SIGTERM in which the server still accepts connections and /readyz responds with 503
     #[arg(long, env = "RL_DRAIN_DELAY", default_value = "0s", value_parser = values::duration_or_zero)]
     pub drain_delay: Duration,
 
-    /// Maximum time that requests in flight may take after that
+    /// Maximum time for requests in flight after -drain-delay
     #[arg(long, env = "RL_DRAIN_DEADLINE", default_value = "10s", value_parser = values::duration)]
     pub drain_deadline: Duration,
 }

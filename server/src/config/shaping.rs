@@ -6,11 +6,11 @@ use super::values;
 /// Whether answers of `/leaky` wait for their delay.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ShapingFlags {
-    /// Answer an allowed request to /leaky only after its delay, so that answers leave at the rate
+    /// Respond to an allowed request to /leaky only after its delay, so that responses are sent at the rate
     #[arg(long, env = "RL_SHAPE", switch = "false")]
     pub shape: bool,
 
-    /// Maximum number of requests that wait for their delay; a further one gets 503
+    /// Maximum number of requests that wait for their delay; further ones get 503
     #[arg(
         long,
         env = "RL_SHAPE_WAITING",

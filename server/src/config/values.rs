@@ -30,7 +30,7 @@ pub(super) fn count(text: &str) -> Result<usize, &'static str> {
 pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     with_unit(text)
         .filter(|duration| !duration.is_zero())
-        .ok_or("expected a whole number from 1 on with its unit, such as 50ms or 2s")
+        .ok_or("expected a whole number, at least 1, with its unit, such as 50ms or 2s")
 }
 
 pub(super) fn duration_or_zero(text: &str) -> Result<Duration, &'static str> {

@@ -197,7 +197,7 @@ impl Connections {
     /// Starts to serve an accepted connection.
     fn open(&mut self, (stream, peer): (TcpStream, SocketAddr)) {
         if let Err(error) = stream.set_nodelay(true) {
-            debug!("{peer}: TCP_NODELAY: {error}");
+            debug!("{peer}: cannot set TCP_NODELAY: {error}");
         }
         // Before the connection can request the metrics.
         self.metrics.connections.open.inc();
@@ -263,7 +263,7 @@ fn allowed_by_open_files(connections: usize) -> usize {
         .max(1);
     if allowed < connections {
         warn!(
-            "at most {allowed} connections, not {connections}: the limit of open files is {soft}"
+            "accepting at most {allowed} connections instead of {connections}: the limit of open files is {soft}"
         );
     }
     allowed.min(connections)

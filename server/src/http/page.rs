@@ -21,6 +21,7 @@ use crate::config::Config;
 const HTML: &str = include_str!("../../page/index.html");
 const STYLE: &str = include_str!("../../page/page.css");
 const SCRIPT: &str = include_str!("../../page/page.js");
+const CHART: &str = include_str!("../../page/chart.js");
 
 /// The page may load its own style and script, request its own server, show its icon, and do nothing else.
 const SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
@@ -39,13 +40,12 @@ where
 {
     let texts = Arc::new(Texts::new(config, policy));
     let root = move |headers: HeaderMap| async move { texts.response(&headers) };
+    let script = |source| get(text("text/javascript; charset=utf-8", source));
     Router::new()
         .route("/", get(root))
         .route("/page.css", get(text("text/css; charset=utf-8", STYLE)))
-        .route(
-            "/page.js",
-            get(text("text/javascript; charset=utf-8", SCRIPT)),
-        )
+        .route("/page.js", script(SCRIPT))
+        .route("/chart.js", script(CHART))
 }
 
 impl Texts {

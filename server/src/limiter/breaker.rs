@@ -88,9 +88,9 @@ impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost => f.write_str("the connection was closed"),
-            Self::Mismatched => f.write_str("a reply does not fit its call; reconnecting"),
+            Self::Mismatched => f.write_str("a reply does not match its call"),
             Self::Silent => write!(f, "no reply to {MAX_TIMEOUTS} calls in a row"),
-            Self::Rejecting(code) => write!(f, "it refuses all calls: {code}"),
+            Self::Rejecting(code) => write!(f, "the server refuses all calls: {code}"),
         }
     }
 }

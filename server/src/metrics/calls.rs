@@ -67,7 +67,7 @@ impl CallMetrics {
     /// Registers the metrics. The text of each is what a scrape shows.
     pub(super) fn new(registry: &mut Registry) -> Self {
         let calls = Histogram::new(BOUNDS_S);
-        let help = "Time until a call to Redis had a reply or timed out";
+        let help = "Duration of calls to Redis, until the reply or the time-out";
         registry.register_with_unit("redis_command_duration", help, Unit::Seconds, calls.clone());
         let error = by_label(
             registry,
@@ -78,19 +78,23 @@ impl CallMetrics {
         let state = by_label(
             registry,
             "breaker_state",
-            "Circuit breakers in each state",
+            "Number of circuit breakers in each state",
             "state",
         );
         let overloaded = by_label(
             registry,
             "overloaded",
-            "Requests that were answered 503 because too many wait for Redis",
+            "Requests rejected with 503 because of overload",
             "bound",
         );
-        let hits = "Denials that the deny cache repeated without a call to Redis";
+        let hits = "Denials from the deny cache, without a call to Redis";
         Self {
             calls,
-            up: registered(registry, "redis_up", "1 if Redis decides, else 0"),
+            up: registered(
+                registry,
+                "redis_up",
+                "1 if Redis decides requests, 0 otherwise",
+            ),
             deny_cache_hits: registered(registry, "deny_cache_hits", hits),
             reconnects: registered(registry, "redis_reconnects", "Reconnections to Redis"),
             no_answer: error("no_answer"),

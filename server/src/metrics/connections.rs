@@ -29,11 +29,11 @@ impl ConnectionMetrics {
         let closed = by_label(
             registry,
             "connections_closed",
-            "Connections that the server closed",
+            "Connections closed by the server, by reason",
             "reason",
         );
         Self {
-            open: registered(registry, "connections", "Connections that are open now"),
+            open: registered(registry, "connections", "Open connections"),
             header_timeout: closed("header_timeout"),
             idle_timeout: closed("idle_timeout"),
             evicted: closed("max_connections"),

@@ -83,7 +83,7 @@ impl RequestMetrics {
         let histograms = Family::new_with_constructor(constructor);
         registry.register_with_unit(
             "http_server_request_duration",
-            "Time until a request was answered, with delays by shaping",
+            "Duration of HTTP requests, including the delay of shaping",
             Unit::Seconds,
             histograms.clone(),
         );

@@ -21,8 +21,8 @@ pub(crate) struct ShapingMetrics {
 impl ShapingMetrics {
     /// Registers the metrics.
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let waiting = "Allowed requests that are delayed now";
-        let refused = "Allowed requests that were answered 503 because they could not be delayed";
+        let waiting = "Allowed requests that wait for their delay";
+        let refused = "Allowed requests rejected with 503 because they could not be delayed";
         Self {
             waiting: registered(registry, "shaping_waiting", waiting),
             refused: registered(registry, "shaping_refused", refused),
