@@ -88,17 +88,22 @@ pub(crate) unsafe fn on_load(
 
 /// Unloads the module. `ERR` makes Redis keep it.
 ///
-/// Buckets stay in the keyspace. If `may_unload` panics, the module is unloaded.
+/// Buckets stay in the keyspace. If `may_unload` panics, the module stays: nothing shows that unloading is safe.
 ///
 /// # Safety
 ///
 /// `ctx` is a live context, and no command of the module runs.
 pub(crate) unsafe fn on_unload(ctx: Ctx, may_unload: fn(Context) -> Result<(), String>) -> c_int {
     let context = Context(ctx);
-    if let Some(Err(reason)) = guard(|| may_unload(context)) {
-        context.warn(&format!("not unloaded: {reason}"));
-        return ERR;
+    match guard(|| may_unload(context)) {
+        Some(Ok(())) => {
+            propagation::free();
+            OK
+        }
+        Some(Err(reason)) => {
+            context.warn(&format!("not unloaded: {reason}"));
+            ERR
+        }
+        None => ERR,
     }
-    propagation::free();
-    OK
 }
