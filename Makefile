@@ -33,7 +33,7 @@ test-full: ## run all tests, also the slow ones, on nine servers, and bench-inst
 	$(MAKE) bench-instructions
 
 fuzz: ## run each fuzz target for SECONDS (600); needs cargo install cargo-fuzz
-	@for target in rate state arguments calls client_address; do \
+	@for target in rate state arguments calls client_address bucket_key; do \
 	  (cd tests/fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . $$target -- -max_total_time=$(or $(SECONDS),600)) || exit 1; \
 	done
 

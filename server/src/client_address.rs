@@ -138,6 +138,11 @@ pub struct Proxies {
 }
 
 impl Proxies {
+    /// Whether the peer is a trusted proxy.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.contains(peer.to_canonical())
+    }
+
     /// The client's address, in canonical form: an IPv4 address that is written as `::ffff:a.b.c.d` is IPv4.
     ///
     /// `lines` are the values of the header, in order. The search goes from the right, skips trusted proxies, and takes

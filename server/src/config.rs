@@ -2,7 +2,7 @@
 //!
 //! Each file of the folder declares one group of flags with clap. [`go_flags`] makes clap accept Go's spelling, [`errors`]
 //! collects what is wrong, [`secrets`] keeps passwords out of error messages. Besides the environment this reads only the
-//! files of `-redis-ca` and `-redis-password-file`, once.
+//! files of `-redis-ca` and `-redis-password-file`, once, and that of `-policies`.
 
 mod answers;
 mod caller;
@@ -10,6 +10,7 @@ mod errors;
 mod go_flags;
 mod operating;
 mod origins;
+pub(crate) mod policies;
 mod policy;
 mod redis;
 mod secrets;
@@ -27,6 +28,7 @@ pub use self::answers::AnswerFlags;
 pub use self::caller::CallerFlags;
 pub use self::operating::{LogFormat, LogLevel, OperatingFlags};
 pub use self::origins::Origins;
+pub use self::policies::{KeyPart, NamedLimit, NamedPolicy};
 pub use self::policy::PolicyFlags;
 pub use self::redis::{OnOutage, RedisFlags};
 pub use self::serving::ServingFlags;
@@ -88,6 +90,10 @@ impl Config {
         let source = matches.value_source("address");
         config.redis.on_command_line = source == Some(ValueSource::CommandLine);
         reasons.extend(config.redis.address_with_files().err());
+        match config.policy.read_named() {
+            Ok(named) => config.policy.named = named,
+            Err(errors) => reasons.extend(errors.iter().map(ToString::to_string)),
+        }
         match reasons.is_empty() {
             true => Ok(config),
             false => Err(errors::report(&command, &reasons)),

@@ -1,10 +1,11 @@
 //! The HTTP contract: which bucket a request is for, and how a decision becomes a response.
 //!
 //! [`routes`], [`page`], [`health`] and [`fallback`] are the handlers. They are built from files that read a request
-//! ([`caller`], [`query`], [`negotiate`], [`screening`]) and files that write a response ([`response`], [`headers`],
+//! ([`caller`], [`bucket_key`], [`query`], [`negotiate`], [`screening`], by the [`policies`] in force) and files that write a response ([`response`], [`headers`],
 //! [`body`], [`problem`], [`error`], [`cors`]). [`shaping`] delays answers. Sockets live in [`crate::connections`].
 
 mod body;
+mod bucket_key;
 mod caller;
 mod cors;
 mod error;
@@ -13,6 +14,7 @@ mod headers;
 mod health;
 mod negotiate;
 mod page;
+mod policies;
 mod problem;
 mod query;
 mod response;
@@ -22,4 +24,5 @@ mod shaping;
 
 pub use self::fallback::site;
 pub use self::health::Operations;
+pub use self::policies::Policies;
 pub use self::routes::router;

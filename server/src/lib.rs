@@ -9,6 +9,9 @@
 //! 503 {"error":"..."}                    Redis does not decide; the error says why
 //! ```
 //!
+//! `/token/NAME` and `/leaky/NAME` do so by the limits of a policy in the file of `-policies`, for the caller that the
+//! policy's key names, with any method.
+//!
 //! `GET /` is a page that shows both at work, or, for clients that do not accept HTML, a list of the endpoints.
 //!
 //! [`Config`] reads flags and environment. [`listen`] and [`serve`] handle connections, [`router`] and [`Operations`]
@@ -27,20 +30,22 @@ mod log_throttle;
 mod logging;
 mod metrics;
 mod redis_address;
+mod reload;
 mod shutdown;
 mod site;
 
 pub use client_address::{ClientIpHeader, Networks, Proxies};
 pub use config::{
-    AnswerFlags, CallerFlags, Config, LogFormat, LogLevel, OnOutage, OperatingFlags, Origins,
-    PolicyFlags, RedisFlags, ServingFlags, ShapingFlags,
+    AnswerFlags, CallerFlags, Config, KeyPart, LogFormat, LogLevel, NamedLimit, NamedPolicy,
+    OnOutage, OperatingFlags, Origins, PolicyFlags, RedisFlags, ServingFlags, ShapingFlags,
 };
 pub use connections::{listen, serve};
-pub use http::{Operations, router, site};
-pub use limit::{Answer, LimitRequest, Overload, Unavailable};
+pub use http::{Operations, Policies, router, site};
+pub use limit::{Answer, Decisions, Limit, LimitRequest, Overload, Unavailable};
 pub use limiter::Limiter;
 pub use logging::start_logging;
 pub use metrics::Metrics;
 pub use redis_address::RedisAddress;
+pub use reload::reload_on_sighup;
 pub use shutdown::Shutdown;
 pub use site::Site;

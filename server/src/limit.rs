@@ -2,10 +2,12 @@
 //!
 //! Nothing here decides. [`crate::limiter`] does.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
-use rl_bucket::{Algorithm, Capacity, Decision, Policy, Rate, Tokens};
+use nonempty::NonEmpty;
+use rl_bucket::{Algorithm, Capacity, Decision, Policy, Rate, Request, Tokens};
 
 /// The key of all probes. A probe takes no tokens, so no bucket is ever stored there.
 const PROBE_KEY: &str = "rl:probe";
@@ -13,28 +15,47 @@ const PROBE_KEY: &str = "rl:probe";
 /// The smallest capacity of a unique probe, 2^47. Few configured policies are that large.
 const MIN_UNIQUE_CAPACITY: u64 = 1 << 47;
 
-/// A request for a number of tokens from one bucket.
+/// A request to one bucket, or to several that are charged together: all of them or none.
 #[derive(Clone, Debug)]
 pub struct LimitRequest {
-    /// The kind of the bucket.
+    /// The kind of all buckets.
     pub algorithm: Algorithm,
+    /// The buckets. In a cluster all their keys are in one hash slot.
+    pub limits: NonEmpty<Limit>,
+    /// What is requested of each bucket. With several limits, not [`Request::Partial`].
+    pub charge: Request,
+}
+
+/// One bucket of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
     /// The Redis key of the bucket.
     pub key: String,
     /// The rate and capacity that the request is decided by.
     pub policy: Policy,
-    /// The number of tokens to take: all of them or none.
-    pub cost: Tokens,
 }
 
 impl LimitRequest {
+    /// A request to one bucket.
+    #[must_use]
+    pub fn single(algorithm: Algorithm, key: String, policy: Policy, charge: Request) -> Self {
+        Self {
+            algorithm,
+            limits: NonEmpty::new(Limit { key, policy }),
+            charge,
+        }
+    }
+
+    /// The key of the first bucket. It differs for each caller and policy, so it stands for both.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.limits.head.key
+    }
+
     /// A request that takes nothing and stores nothing. Its answer shows whether Redis decides.
     pub(crate) fn probe(policy: Policy) -> Self {
-        Self {
-            algorithm: Algorithm::Token,
-            key: PROBE_KEY.to_owned(),
-            policy,
-            cost: Tokens::ZERO,
-        }
+        let charge = Request::Cost(Tokens::ZERO);
+        Self::single(Algorithm::Token, PROBE_KEY.to_owned(), policy, charge)
     }
 
     /// A probe with a random capacity. Every reply repeats the capacity of its call, so the reply to this probe fits
@@ -48,22 +69,71 @@ impl LimitRequest {
     }
 }
 
+/// The decisions of all buckets of a request, in the order of its limits.
+///
+/// If one bucket denied, none was charged. Those that denied answer as to a denied request, the others as to a request of
+/// cost 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decisions(pub NonEmpty<Decision>);
+
+impl Decisions {
+    /// Whether no bucket denied.
+    #[must_use]
+    pub fn are_allowed(&self) -> bool {
+        self.0.iter().all(|decision| decision.allowed > 0)
+    }
+
+    /// The decision that counts for the caller. If the request is denied: that with the longest wait, where a request that
+    /// never passes waits longest. If it is allowed: that with the smallest share of its limit remaining. The first one
+    /// among equals.
+    #[must_use]
+    pub fn deciding(&self) -> &Decision {
+        let denied = self.0.iter().filter(|decision| decision.allowed == 0);
+        // False is less than true, so a wait of None comes first.
+        let longest = denied.min_by_key(|decision| {
+            let wait_ms = decision.retry_after_ms;
+            (wait_ms.is_some(), Reverse(wait_ms))
+        });
+        longest.unwrap_or_else(|| {
+            let share = |one: &&Decision, other: &&Decision| {
+                let product =
+                    |remaining: u64, limit: u64| u128::from(remaining) * u128::from(limit);
+                product(one.remaining, other.limit).cmp(&product(other.remaining, one.limit))
+            };
+            self.0.iter().min_by(share).unwrap_or(&self.0.head)
+        })
+    }
+
+    /// The largest delay, after which an allowed request may proceed. 0 if it is denied, and for token buckets.
+    #[must_use]
+    pub fn delay_ms(&self) -> u64 {
+        let delays = self.0.iter().map(|decision| decision.delay_ms);
+        delays.max().filter(|_| self.are_allowed()).unwrap_or(0)
+    }
+}
+
+impl From<Decision> for Decisions {
+    fn from(decision: Decision) -> Self {
+        Self(NonEmpty::new(decision))
+    }
+}
+
 /// The answer to a [`LimitRequest`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Redis decided.
-    Decided(Decision),
+    Decided(Decisions),
     /// Redis did not decide. This process did, or, with `None`, let the request pass without counting it.
-    Degraded(Option<Decision>),
+    Degraded(Option<Decisions>),
 }
 
 impl Answer {
-    /// The decision. `None` if the request passed uncounted.
+    /// The decisions. `None` if the request passed uncounted.
     #[must_use]
-    pub fn decision(&self) -> Option<&Decision> {
+    pub fn decisions(&self) -> Option<&Decisions> {
         match self {
-            Self::Decided(decision) => Some(decision),
-            Self::Degraded(decision) => decision.as_ref(),
+            Self::Decided(decisions) => Some(decisions),
+            Self::Degraded(decisions) => decisions.as_ref(),
         }
     }
 
@@ -85,6 +155,9 @@ pub enum Unavailable {
     Refused(String),
     /// Redis replies, but too many requests wait for it. `-on-outage` does not apply.
     Overloaded(Overload),
+    /// A forced charge would put a bucket into a debt that it cannot hold. The caller is wrong, and `-on-outage` does not
+    /// apply.
+    DebtTooLarge,
 }
 
 /// The bound that an overloaded request exceeds.
@@ -117,6 +190,54 @@ impl fmt::Display for Unavailable {
             ),
             Self::Refused(code) => write!(f, "Redis refused the call: {code}"),
             Self::Overloaded(overload) => write!(f, "overloaded: {overload}"),
+            Self::DebtTooLarge => write!(
+                f,
+                "force: a bucket holds at most {} tokens of debt",
+                Tokens::MAX.get()
+            ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(allowed: u64, limit: u64, remaining: u64, retry_after_ms: Option<u64>) -> Decision {
+        Decision {
+            allowed,
+            limit,
+            remaining,
+            retry_after_ms,
+            reset_after_ms: 0,
+            delay_ms: remaining,
+        }
+    }
+
+    fn decisions<const N: usize>(all: [Decision; N]) -> Decisions {
+        Decisions(NonEmpty::from_vec(all.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn the_smallest_share_decides_an_allowed_request() {
+        let [half, third] = [decision(1, 10, 5, Some(0)), decision(1, 900, 300, Some(0))];
+        for all in [[half, third], [third, half]] {
+            assert_eq!(decisions(all).deciding(), &third);
+            assert_eq!(decisions(all).delay_ms(), 300);
+        }
+        let same_share = decision(1, 20, 10, Some(0));
+        assert_eq!(decisions([half, same_share]).deciding(), &half);
+    }
+
+    #[test]
+    fn the_longest_wait_decides_a_denied_request() {
+        let allowed = decision(1, 10, 1, Some(0));
+        let [short, long] = [Some(5), Some(6)].map(|wait_ms| decision(0, 10, 0, wait_ms));
+        let never = decision(0, 10, 10, None);
+        assert_eq!(decisions([allowed, short, long]).deciding(), &long);
+        assert_eq!(decisions([long, short]).deciding(), &long);
+        assert_eq!(decisions([long, never, short]).deciding(), &never);
+        assert_eq!(decisions([allowed, short]).delay_ms(), 0);
+        assert!(!decisions([allowed, short]).are_allowed());
     }
 }

@@ -1,6 +1,7 @@
 //! Decides requests: by Redis within a deadline, or as `-on-outage` says while Redis does not decide.
 //!
-//! - [`client`] encodes calls and decodes replies; it and [`crate::redis_address`] alone use the `redis` crate.
+//! - [`client`] connects and sends calls, [`wire`] encodes them and decodes their replies; these and
+//!   [`crate::redis_address`] alone use the `redis` crate.
 //! - [`link`] keeps one server connected, at the address that [`endpoint`] resolves. [`breaker`] holds its states.
 //! - [`live_connection`] makes the calls: [`admission`] bounds them, and [`traffic`] tells a silent Redis from a long
 //!   queue.
@@ -10,6 +11,7 @@
 
 mod admission;
 mod breaker;
+mod call_error;
 mod client;
 mod cluster;
 mod deny_cache;
@@ -21,14 +23,15 @@ mod local;
 mod slots;
 mod table;
 mod traffic;
+mod wire;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rl_bucket::{Decision, Policy};
+use rl_bucket::{DebtTooLarge, Policy};
 use tracing::warn;
 
-use self::client::CallError;
+use self::call_error::CallError;
 use self::cluster::Cluster;
 use self::deny_cache::DenyCache;
 use self::endpoint::{Endpoint, Sentinels};
@@ -36,7 +39,7 @@ use self::io_thread::IoThread;
 use self::link::{Link, LinkConfig};
 use self::local::Local;
 use crate::config::{OnOutage, RedisFlags};
-use crate::limit::{Answer, LimitRequest, Unavailable};
+use crate::limit::{Answer, Decisions, LimitRequest, Unavailable};
 use crate::log_throttle::LogThrottle;
 use crate::metrics::{CallMetrics, Metrics};
 use crate::redis_address::RedisAddress;
@@ -116,11 +119,11 @@ impl Limiter {
         }
         let deadline = started + self.0.deadline;
         match self.0.redis.decide(request, deadline).await {
-            Ok(decision) => {
+            Ok(decisions) => {
                 if let Some(cache) = deny_cache {
-                    cache.insert(request, &decision, started, Instant::now());
+                    cache.insert(request, &decisions, started, Instant::now());
                 }
-                Ok(Answer::Decided(decision))
+                Ok(Answer::Decided(decisions))
             }
             Err(error) => self.0.fall_back(request, error.into()),
         }
@@ -150,13 +153,16 @@ impl Limiter {
 }
 
 impl Inner {
-    /// Answers a request that Redis did not decide. Overload is always an error: Redis is there, and `-on-outage` is
-    /// not about that.
+    /// Answers a request that Redis did not decide. Overload and a debt that is too large are always errors: Redis is
+    /// there, and `-on-outage` is not about that.
     fn fall_back(
         &self,
         request: &LimitRequest,
         reason: Unavailable,
     ) -> Result<Answer, Unavailable> {
+        if reason == Unavailable::DebtTooLarge {
+            return Err(reason);
+        }
         self.metrics.count_undecided(&reason);
         if let Unavailable::Overloaded(_) = reason {
             if self.overload_log.claim(Instant::now()) {
@@ -191,7 +197,7 @@ impl Redis {
         &self,
         request: &LimitRequest,
         deadline: Instant,
-    ) -> Result<Decision, CallError> {
+    ) -> Result<Decisions, CallError> {
         match self {
             Self::Server(link) => link.decide(request, deadline.into()).await,
             Self::Cluster(cluster) => cluster.decide(request, deadline.into()).await,
@@ -221,7 +227,10 @@ impl Fallback {
         match self {
             Self::Deny => Err(reason),
             Self::Allow => Ok(Answer::Degraded(None)),
-            Self::Local(local) => Ok(Answer::Degraded(Some(local.decide(request)))),
+            Self::Local(local) => match local.decide(request) {
+                Ok(decisions) => Ok(Answer::Degraded(Some(decisions))),
+                Err(DebtTooLarge) => Err(Unavailable::DebtTooLarge),
+            },
         }
     }
 }

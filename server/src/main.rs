@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use rl_server::{
-    Config, Limiter, Metrics, Operations, Shutdown, listen, router, serve, site, start_logging,
+    Config, Limiter, Metrics, Operations, Policies, Shutdown, listen, reload_on_sighup, router,
+    serve, site, start_logging,
 };
 use tracing::{error, info};
 
@@ -36,9 +37,13 @@ async fn run(config: Config) -> io::Result<()> {
     }
     let policy = config.policy.policy();
     let metrics = Arc::new(Metrics::new(policy, config.answers.deny_status));
+    let policies = Policies::new(&config.policy, &config.caller, &metrics);
+    if !config.policy.policies.is_empty() {
+        reload_on_sighup(policies.clone())?;
+    }
     let limiter = Limiter::new(&config.redis, &metrics).map_err(io::Error::other)?;
     let operations = Operations::new(limiter.clone(), policy, &metrics, &shutdown);
-    let routes = router(&config, policy, limiter, &metrics, &shutdown).merge(operations.health());
+    let routes = router(&config, policies, limiter, &metrics, &shutdown).merge(operations.health());
     let serve = |listener, routes| serve(listener, site(routes), flags, &metrics, &shutdown);
     match metrics_listener {
         None => serve(listener, routes.merge(operations.metrics())).await,

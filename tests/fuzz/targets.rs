@@ -9,6 +9,7 @@
 use std::net::IpAddr;
 
 use args::Words;
+use bucket_key::{CallerPart, Network};
 use client_address::{ClientIpHeader, Networks, Proxies};
 use rl_bucket::{
     Algorithm, Bucket, Capacity, Change, Policy, Rate, Request, State, Tokens, UnixMicros,
@@ -16,6 +17,8 @@ use rl_bucket::{
 
 #[path = "../../module/src/args.rs"]
 mod args;
+#[path = "../../server/src/http/bucket_key.rs"]
+mod bucket_key;
 #[path = "../../server/src/client_address.rs"]
 mod client_address;
 #[path = "../../module/src/error.rs"]
@@ -210,4 +213,88 @@ pub(crate) fn client_address(data: &[u8]) {
     if let Ok(text) = str::from_utf8(text) {
         let _ = text.parse::<Networks>();
     }
+}
+
+/// The keys of named policies, P11: two requests have the same key only if they have the same algorithm, policy, caller and
+/// limit.
+pub(crate) fn bucket_key(data: &[u8]) {
+    let mut rest = data;
+    let (Some(one), Some(other)) = (Identity::read(&mut rest), Identity::read(&mut rest)) else {
+        return;
+    };
+    let [key, other_key] = [&one, &other].map(Identity::key);
+    assert_eq!(key == other_key, one == other, "{key} {one:?} {other:?}");
+    let braces: String = key.matches(['{', '}']).collect();
+    assert!(key.starts_with("rl:{") && braces == "{}", "{key}");
+    assert!(key.bytes().all(|byte| byte.is_ascii_graphic()), "{key}");
+}
+
+/// Whose bucket a key names.
+#[derive(Debug, PartialEq)]
+struct Identity<'a> {
+    is_token: bool,
+    policy: &'static str,
+    limit: Option<&'static str>,
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Part<'a> {
+    Address([u8; 4]),
+    Header(&'static str, &'a [u8]),
+    Sha256(&'static str, &'a [u8]),
+    Key(&'a str),
+}
+
+impl<'a> Identity<'a> {
+    /// Reads an identity from the front of `data`.
+    fn read(data: &mut &'a [u8]) -> Option<Self> {
+        let [kind, names, parts] = *data.split_off(..3)? else {
+            return None;
+        };
+        let policy = ["a", "key", "token", "sha256"][usize::from(names % 4)];
+        let limit = [None, Some("a"), Some("long"), Some("key")][usize::from(names / 4 % 4)];
+        let parts = match kind & 2 {
+            0 => (0..=parts % 3)
+                .map(|_| Part::read(data))
+                .collect::<Option<_>>()?,
+            _ => vec![Part::Key(str::from_utf8(value(data)?).ok()?)],
+        };
+        Some(Self {
+            is_token: kind & 1 == 0,
+            policy,
+            limit,
+            parts,
+        })
+    }
+
+    fn key(&self) -> String {
+        let algorithm = [Algorithm::Leaky, Algorithm::Token][usize::from(self.is_token)];
+        let parts = self.parts.iter().map(|part| match *part {
+            Part::Address(address) => CallerPart::Network(Network::new(address.into(), 64)),
+            Part::Header(name, value) => CallerPart::Header(name, value),
+            Part::Sha256(name, value) => CallerPart::Sha256(name, value),
+            Part::Key(key) => CallerPart::Key(key),
+        });
+        let tag = bucket_key::hash_tag(algorithm, self.policy, parts);
+        bucket_key::of_limit(&tag, self.limit)
+    }
+}
+
+impl<'a> Part<'a> {
+    fn read(data: &mut &'a [u8]) -> Option<Self> {
+        let kind = *data.split_off_first()?;
+        let name = ["a", "a%", "sha256", "long"][usize::from(kind / 4 % 4)];
+        match kind % 3 {
+            0 => data.split_off(..4)?.try_into().ok().map(Self::Address),
+            1 => Some(Self::Header(name, value(data)?)),
+            _ => Some(Self::Sha256(name, value(data)?)),
+        }
+    }
+}
+
+/// Reads a length and that many bytes.
+fn value<'a>(data: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::from(*data.split_off_first()?);
+    data.split_off(..length)
 }

@@ -42,3 +42,8 @@ fn the_sequences_of_calls_pass_their_corpus() {
 fn the_client_address_passes_its_corpus() {
     replay("client_address", targets::client_address);
 }
+
+#[test]
+fn the_keys_of_policies_pass_their_corpus() {
+    replay("bucket_key", targets::bucket_key);
+}

@@ -86,11 +86,12 @@ fn module_and_server_do_not_depend_on_each_other() {
 }
 
 #[test]
-fn only_two_files_use_the_redis_client() {
+fn only_three_files_use_the_redis_client() {
     assert_eq!(
         sources_that_use("server/src", "redis"),
         [
             Path::new("server/src/limiter/client.rs"),
+            Path::new("server/src/limiter/wire.rs"),
             Path::new("server/src/redis_address.rs")
         ]
     );
@@ -142,6 +143,7 @@ const SERVER: Table = &[
     ("config", &["client_address", "redis_address"]),
     ("logging", &["config"]),
     ("shutdown", &["config"]),
+    ("reload", &["http"]),
     ("metrics", &["limit"]),
     (
         "limiter",

@@ -67,23 +67,23 @@ fn metrics_count_requests_by_outcome() {
     );
     for (sample, expected) in [
         (
-            r#"rl_decisions_total{algorithm="token",outcome="allowed"}"#,
+            r#"rl_decisions_total{algorithm="token",policy="default",outcome="allowed"}"#,
             2.0,
         ),
         (
-            r#"rl_decisions_total{algorithm="token",outcome="denied"}"#,
+            r#"rl_decisions_total{algorithm="token",policy="default",outcome="denied"}"#,
             3.0,
         ),
         (
-            r#"rl_decisions_total{algorithm="token",outcome="error"}"#,
+            r#"rl_decisions_total{algorithm="token",policy="default",outcome="error"}"#,
             0.0,
         ),
         (
-            r#"rl_decisions_total{algorithm="leaky",outcome="allowed"}"#,
+            r#"rl_decisions_total{algorithm="leaky",policy="default",outcome="allowed"}"#,
             1.0,
         ),
         (
-            r#"rl_decisions_total{algorithm="leaky",outcome="degraded"}"#,
+            r#"rl_decisions_total{algorithm="leaky",policy="default",outcome="degraded"}"#,
             0.0,
         ),
         (r#"rl_policy_info{rate="1/1000d",burst="2"}"#, 1.0),
@@ -108,7 +108,7 @@ fn metrics_count_requests_by_outcome() {
     ] {
         assert_eq!(value(&http, sample), expected, "{sample}");
     }
-    let errors = r#"rl_decisions_total{algorithm="leaky",outcome="error"}"#;
+    let errors = r#"rl_decisions_total{algorithm="leaky",policy="default",outcome="error"}"#;
     assert!(value(&http, errors) >= 1.0);
 }
 

@@ -79,7 +79,8 @@ fn a_server_that_needs_no_redis_is_ready_without_it() {
         let body = r#"{"status":"ready","redis":"down","error":"Redis does not answer"}"#;
         assert_answer(&http.get("/readyz"), 200, body);
         assert_eq!(http.get("/token").status, 200);
-        let degraded = r#"rl_decisions_total{algorithm="token",outcome="degraded"}"#;
+        let degraded =
+            r#"rl_decisions_total{algorithm="token",policy="default",outcome="degraded"}"#;
         assert_eq!(value(&http, degraded), 1.0);
     }
 }

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rl_tests::{
-    Answer, By, Fault, FaultProxy, Figures, HttpServer, Load, RedisServer, TimedAnswer, artifacts,
-    callers, eventually,
+    Answer, By, Fault, FaultProxy, Figures, HttpServer, Load, PoliciesFile, RedisServer,
+    TimedAnswer, artifacts, callers, eventually,
 };
 
 /// The default of -deadline.
@@ -50,6 +50,18 @@ impl Failure {
     }
 }
 
+/// A route with one limit, and one with two in a single call.
+const PATHS: [&str; 2] = ["/token", "/token/api/orders"];
+
+/// The policy of the second route. It denies no call of a test.
+const POLICIES: &str = r#"
+[api]
+limits = [
+  { name = "second", rate = "281474976710655", burst = 281474976710655 },
+  { name = "hour", rate = "281474976710655/h", burst = 281474976710655 },
+]
+"#;
+
 fn start(flags: &[&str]) -> (RedisServer, FaultProxy, HttpServer) {
     let redis = RedisServer::start_on_tcp(&[]);
     let network = FaultProxy::to(redis.port());
@@ -57,10 +69,24 @@ fn start(flags: &[&str]) -> (RedisServer, FaultProxy, HttpServer) {
     (redis, network, http)
 }
 
-/// Fails twice in the same way while `count` callers send requests, and checks every answer.
+/// Fails twice in the same way while `count` callers send requests, on each route, and checks every answer.
 fn outage(failure: Failure, mode: &str, count: u8) {
+    PATHS
+        .iter()
+        .for_each(|path| outage_on(path, failure, mode, count));
+}
+
+fn outage_on(path: &str, failure: Failure, mode: &str, count: u8) {
+    let file = PoliciesFile::new(POLICIES);
     let flags = [
-        &["-deadline", DEADLINE, "-on-outage", mode],
+        &[
+            "-deadline",
+            DEADLINE,
+            "-on-outage",
+            mode,
+            "-policies",
+            file.path(),
+        ],
         &NO_DENIALS[..],
     ]
     .concat();
@@ -70,7 +96,7 @@ fn outage(failure: Failure, mode: &str, count: u8) {
     } else {
         By::Itself
     };
-    let answers = Load::on(&http, "/token", &callers(count), |load| {
+    let answers = Load::on(&http, path, &callers(count), |load| {
         for _ in 0..2 {
             load.wait_for(By::Redis, 100);
             failure.start(&redis, &network);
@@ -79,7 +105,7 @@ fn outage(failure: Failure, mode: &str, count: u8) {
             let ended = Instant::now();
             load.wait_for(By::Redis, 1);
             println!(
-                "{failure:?}, {mode}: Redis decides again {:.0?} after its end",
+                "{failure:?}, {mode}, {path}: Redis decides again {:.0?} after its end",
                 ended.elapsed()
             );
             assert!(ended.elapsed() < MAX_WAIT, "{:?}", ended.elapsed());
@@ -89,7 +115,7 @@ fn outage(failure: Failure, mode: &str, count: u8) {
     check(&answers, without_redis);
     let late = answers.iter().filter(|answer| answer.took > P9).count();
     println!(
-        "{failure:?}, {mode}: {}; {late} took longer than {P9:?}",
+        "{failure:?}, {mode}, {path}: {}; {late} took longer than {P9:?}",
         Figures::of(&answers)
     );
 }

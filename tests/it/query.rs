@@ -110,9 +110,12 @@ fn a_wrong_query_is_refused_before_redis_is_called() {
     for (query, error) in [
         (
             "keys=a",
-            "unknown parameter: keys; use key, cost, rate or burst",
+            "unknown parameter: keys; use key, cost, force, refund, rate or burst",
         ),
-        ("1", "unknown parameter: 1; use key, cost, rate or burst"),
+        (
+            "1",
+            "unknown parameter: 1; use key, cost, force, refund, rate or burst",
+        ),
         ("key=a&key=b", "duplicate parameter: key"),
         ("key=a&cost=1&cost=0", "duplicate parameter: cost"),
         ("key=", "key: expected 1 to 512 bytes"),
@@ -124,6 +127,15 @@ fn a_wrong_query_is_refused_before_redis_is_called() {
         (
             "cost=1e400",
             "cost: expected a whole number from 0 to 281474976710655",
+        ),
+        ("force=1&cost=1", "use only one of cost, force and refund"),
+        (
+            "refund=0",
+            "refund: expected a whole number from 1 to 281474976710655",
+        ),
+        (
+            "burst=7",
+            "rate and burst need key: without it they would change the limit of an address",
         ),
         (
             "burst=0",
@@ -151,7 +163,7 @@ fn a_wrong_query_is_refused_before_redis_is_called() {
 #[test]
 fn an_untrusted_caller_s_parameters_are_refused() {
     let (redis, http) = start(&[]);
-    for parameter in ["key", "cost", "rate", "burst"] {
+    for parameter in ["key", "cost", "force", "refund", "rate", "burst"] {
         let answer = http.get(&format!("/leaky?{parameter}=1"));
         let error = format!(
             r#"{{"error":"{parameter} is not accepted from callers: start rl-server with -trust-caller"}}"#

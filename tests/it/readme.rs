@@ -1,8 +1,8 @@
 use std::process::Command;
 
 use rl_tests::{
-    DOCUMENTS, HttpServer, RedisServer, anchor, broken, document, examples, headings, links,
-    project,
+    DOCUMENTS, HttpServer, RedisServer, anchor, blocks, broken, document, examples, headings,
+    links, project,
 };
 
 /// Runs the console examples of a document in order, on the test's servers in place of those at the default ports.
@@ -10,7 +10,9 @@ use rl_tests::{
 fn run_examples(path: &str) -> usize {
     let examples = examples(&document(path));
     let redis = RedisServer::start();
-    let http = HttpServer::start(&["-redis", &redis.url()]);
+    let policies = project().join("server/policies.toml");
+    let policies = policies.to_str().expect("UTF-8");
+    let http = HttpServer::start(&["-redis", &redis.url(), "-policies", policies]);
     for example in &examples {
         // A document shows what a terminal shows; redis-cli prints it to a pipe only with --no-raw.
         let command = example
@@ -42,6 +44,24 @@ fn every_example_prints_the_output_shown() {
     let counts = DOCUMENTS.map(run_examples);
     let [readme, module, server, _] = counts;
     assert!(readme >= 5 && module >= 20 && server >= 6, "{counts:?}");
+}
+
+#[test]
+fn the_server_s_readme_shows_the_example_of_a_policies_file() {
+    let without_comments = |text: &str| {
+        let lines = text
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or_default().trim_end());
+        let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+        lines.join("\n")
+    };
+    let file = without_comments(&document("server/policies.toml"));
+    let readme = document("server/README.md");
+    let shown: Vec<_> = blocks(&readme, "toml")
+        .into_iter()
+        .map(|block| without_comments(&block))
+        .collect();
+    assert_eq!(shown, [file]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub struct CallerFlags {
     )]
     pub ipv6_prefix: u8,
 
-    /// Accept key, cost, rate and burst from the query of any caller
+    /// Accept key, cost, force, refund, rate and burst from the query of any caller, and headers as keys
     #[arg(long, env = "RL_TRUST_CALLER", switch = "false")]
     pub trust_caller: bool,
 }
@@ -47,5 +47,10 @@ impl CallerFlags {
             trusted: self.trusted_proxies.clone(),
             header: self.client_ip_header,
         }
+    }
+
+    /// Whether no peer may send headers or parameters that tell callers apart.
+    pub(crate) fn trusts_nobody(&self) -> bool {
+        !self.trust_caller && self.trusted_proxies == Networks::default()
     }
 }

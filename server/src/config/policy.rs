@@ -1,10 +1,13 @@
-//! Flags for the limit itself.
+//! Flags for the limits themselves.
+
+use std::path::Path;
 
 use rl_bucket::{Capacity, Policy, Rate};
 
+use super::policies::{self, FileError, NamedPolicy};
 use super::values;
 
-/// The policy that applies to each caller.
+/// The policies that apply to callers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PolicyFlags {
     /// Rate of each caller.
@@ -20,12 +23,32 @@ pub struct PolicyFlags {
     /// Burst of each caller, the maximum number of requests at once; for /leaky, the capacity
     #[arg(long, env = "RL_BURST", default_value = "20", value_parser = values::burst)]
     pub burst: Capacity,
+
+    /// TOML file of named policies, for /token/NAME and /leaky/NAME; read again at SIGHUP
+    #[arg(long, env = "RL_POLICIES", default_value = "", value_name = "FILE")]
+    pub policies: String,
+
+    /// The policies of the file as it was at the start.
+    #[arg(skip)]
+    pub(crate) named: Vec<NamedPolicy>,
 }
 
 impl PolicyFlags {
-    /// The policy of these flags.
+    /// The policy of `-rate` and `-burst`.
     #[must_use]
     pub fn policy(&self) -> Policy {
         Policy::new(self.rate, self.burst)
+    }
+
+    /// Reads the policies of the file. None without `-policies`.
+    ///
+    /// # Errors
+    ///
+    /// Every error of the file.
+    pub(crate) fn read_named(&self) -> Result<Vec<NamedPolicy>, Vec<FileError>> {
+        match self.policies.as_str() {
+            "" => Ok(Vec::new()),
+            file => policies::read(Path::new(file)),
+        }
     }
 }

@@ -22,6 +22,8 @@ use crate::limit::Unavailable;
 pub(crate) enum HttpError {
     /// No route has this path. Holds the paths that the listener serves, for the error text.
     PathNotFound(&'static str),
+    /// The path names a policy that the file does not have.
+    PolicyNotFound,
     MethodNotAllowed,
     Query(QueryError),
     Rejected(Rejection),
@@ -57,6 +59,9 @@ impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PathNotFound(paths) => write!(f, "path not found; use {paths}"),
+            Self::PolicyNotFound => f.write_str(
+                "no policy has this name; use default or a name from the file of -policies",
+            ),
             Self::MethodNotAllowed => f.write_str("method not allowed; use GET or HEAD"),
             Self::Query(reason) => reason.fmt(f),
             Self::Rejected(reason) => reason.fmt(f),
@@ -75,9 +80,11 @@ struct ErrorBody<'a> {
 impl HttpError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::PathNotFound(_) => StatusCode::NOT_FOUND,
+            Self::PathNotFound(_) | Self::PolicyNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Query(_) => StatusCode::BAD_REQUEST,
+            Self::Query(_) | Self::Unavailable(Unavailable::DebtTooLarge) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Rejected(reason) => reason.status(),
             Self::Unavailable(_) | Self::Shape(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -88,14 +95,12 @@ impl HttpError {
         let (status, reason) = (self.status(), self.to_string());
         let mut headers = HeaderMap::new();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let problem_type = match self {
-            Self::Unavailable(_) | Self::Shape(_) => {
+        let problem_type = match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
                 ProblemType::TemporaryReducedCapacity
             }
-            Self::PathNotFound(_) | Self::MethodNotAllowed | Self::Query(_) | Self::Rejected(_) => {
-                ProblemType::AboutBlank
-            }
+            _ => ProblemType::AboutBlank,
         };
         if format.is_problem {
             Problem::new(problem_type, status, &reason, format.path).response(status, headers)

@@ -25,6 +25,11 @@ pub(super) async fn unknown_path(request: Request) -> Response {
     HttpError::PathNotFound("/token or /leaky").response(format(&request))
 }
 
+/// 404 below `/token/` and `/leaky/`.
+pub(super) fn unknown_policy(request: &Request) -> Response {
+    HttpError::PolicyNotFound.response(format(request))
+}
+
 /// 404 on the listener of `-metrics-addr`.
 pub(super) async fn unknown_operator_path(request: Request) -> Response {
     let paths = "/metrics, /livez, /readyz or /healthz";

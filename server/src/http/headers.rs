@@ -3,11 +3,14 @@
 //! The RateLimit fields are those of draft-ietf-httpapi-ratelimit-headers-11. All times are whole seconds, rounded up;
 //! the body has the milliseconds.
 
-use std::fmt::{Arguments, Write};
+use std::fmt::{self, Write};
 
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use nonempty::NonEmpty;
 use rl_bucket::{Decision, Policy, Rate};
+
+use crate::limit::Decisions;
 
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -28,45 +31,76 @@ pub(crate) const EXPOSED: [HeaderName; 6] = [
 /// The largest integer of a structured field (RFC 9651): fifteen digits.
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
-/// Bytes that any of these values fits into: a name and two such integers.
+/// Bytes that any of these values of one limit fits into: a name and two such integers.
 const VALUE_BYTES: usize = 64;
 
-/// Adds the headers of a decision under a policy, which the RateLimit fields call `name`. `x_ratelimit` adds the older
-/// X-RateLimit headers too.
+/// Adds the headers of decisions. The RateLimit fields list all `limits`, by the name and policy of each, in the order of
+/// the decisions. The others are about the deciding limit. `x_ratelimit` adds the older X-RateLimit headers.
 pub(crate) fn add(
     headers: &mut HeaderMap,
-    name: &str,
-    policy: Policy,
-    decision: &Decision,
+    limits: &NonEmpty<(&str, Policy)>,
+    decisions: &Decisions,
     x_ratelimit: bool,
 ) {
-    let (limit, remaining) = (decision.limit, decision.remaining);
-    let window_s = seconds_for(policy.rate(), limit);
-    let effective_s = effective_window_s(policy.rate(), decision);
-    let mut text = String::with_capacity(VALUE_BYTES);
-    let mut insert = |name, value: Arguments<'_>| {
+    let mut text = String::with_capacity(VALUE_BYTES * limits.len());
+    let mut insert = |name, write: &dyn Fn(&mut String) -> fmt::Result| {
         text.clear();
-        if let (Ok(()), Ok(value)) = (text.write_fmt(value), HeaderValue::from_str(&text)) {
+        if let (Ok(()), Ok(value)) = (write(&mut text), HeaderValue::from_str(&text)) {
             headers.insert(name, value);
         }
     };
-    insert(
-        RATELIMIT_POLICY,
-        format_args!("\"{name}\";q={limit};w={window_s}"),
-    );
-    match effective_s {
-        Some(t) => insert(RATELIMIT, format_args!("\"{name}\";r={remaining};t={t}")),
-        None => insert(RATELIMIT, format_args!("\"{name}\";r={remaining}")),
-    }
+    let all = || limits.iter().zip(&decisions.0);
+    insert(RATELIMIT_POLICY, &|text| {
+        write_list(text, all(), write_policy)
+    });
+    insert(RATELIMIT, &|text| write_list(text, all(), write_remaining));
+    let deciding = decisions.deciding();
+    let is_deciding = |(_, decision): &(_, &Decision)| std::ptr::eq(*decision, deciding);
+    let reset_s = all()
+        .find(is_deciding)
+        .and_then(|((_, policy), _)| effective_window_s(policy.rate(), deciding));
+    let integer = |n: u64| move |text: &mut String| write!(text, "{n}");
     if x_ratelimit {
-        insert(X_RATELIMIT_LIMIT, format_args!("{limit}"));
-        insert(X_RATELIMIT_REMAINING, format_args!("{remaining}"));
+        insert(X_RATELIMIT_LIMIT, &integer(deciding.limit));
+        insert(X_RATELIMIT_REMAINING, &integer(deciding.remaining));
     }
-    if let Some(reset_s) = effective_s.filter(|_| x_ratelimit) {
-        insert(X_RATELIMIT_RESET, format_args!("{reset_s}"));
+    if let Some(reset_s) = reset_s.filter(|_| x_ratelimit) {
+        insert(X_RATELIMIT_RESET, &integer(reset_s));
     }
-    if let Some(wait_s) = effective_s.filter(|_| decision.allowed == 0) {
-        insert(RETRY_AFTER, format_args!("{wait_s}"));
+    if let Some(wait_s) = reset_s.filter(|_| deciding.allowed == 0) {
+        insert(RETRY_AFTER, &integer(wait_s));
+    }
+}
+
+type Limit<'a> = (&'a (&'a str, Policy), &'a Decision);
+
+/// Writes a list of structured fields, one member for each limit.
+fn write_list<'a>(
+    text: &mut String,
+    limits: impl Iterator<Item = Limit<'a>>,
+    write_member: fn(&mut String, Limit<'a>) -> fmt::Result,
+) -> fmt::Result {
+    for limit in limits {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        write_member(text, limit)?;
+    }
+    Ok(())
+}
+
+/// A member of RateLimit-Policy. Names are lower-case letters, digits, `_` and `-`, so none needs an escape.
+fn write_policy(text: &mut String, ((name, policy), decision): Limit<'_>) -> fmt::Result {
+    let window_s = seconds_for(policy.rate(), decision.limit);
+    write!(text, "\"{name}\";q={};w={window_s}", decision.limit)
+}
+
+/// A member of RateLimit.
+fn write_remaining(text: &mut String, ((name, policy), decision): Limit<'_>) -> fmt::Result {
+    write!(text, "\"{name}\";r={}", decision.remaining)?;
+    match effective_window_s(policy.rate(), decision) {
+        Some(t) => write!(text, ";t={t}"),
+        None => Ok(()),
     }
 }
 
@@ -123,7 +157,9 @@ mod tests {
 
     fn headers_of(name: &str, policy: Policy, decision: &Decision, x_ratelimit: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        add(&mut headers, name, policy, decision, x_ratelimit);
+        let limits = NonEmpty::new((name, policy));
+        let decisions = Decisions::from(*decision);
+        add(&mut headers, &limits, &decisions, x_ratelimit);
         headers
     }
 
@@ -256,6 +292,59 @@ mod tests {
         });
         let name = item.bare_item.as_string().expect("a string");
         (name.to_string(), parameters.collect())
+    }
+
+    #[test]
+    fn several_limits_are_lists_and_the_deciding_one_counts() {
+        let limits = NonEmpty::from((
+            ("second", policy("10", 20)),
+            vec![("hour", policy("1000/h", 1000))],
+        ));
+        let shown = |first: Decision, second: Decision| {
+            let limit = |limit, decision| Decision { limit, ..decision };
+            let decisions = Decisions(NonEmpty::from((
+                limit(20, first),
+                vec![limit(1000, second)],
+            )));
+            let mut headers = HeaderMap::new();
+            add(&mut headers, &limits, &decisions, true);
+            [
+                RATELIMIT_POLICY,
+                RATELIMIT,
+                X_RATELIMIT_REMAINING,
+                RETRY_AFTER,
+            ]
+            .map(|name| Some(headers.get(name)?.to_str().unwrap().to_owned()))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let policies = some(r#""second";q=20;w=2, "hour";q=1000;w=3600"#);
+        assert_eq!(
+            shown(allowed(19, 100), allowed(900, 360_000)),
+            [
+                policies.clone(),
+                some(r#""second";r=19;t=2, "hour";r=900;t=3240"#),
+                some("900"),
+                None
+            ]
+        );
+        assert_eq!(
+            shown(denied(0, Some(90)), denied(0, Some(3600))),
+            [
+                policies.clone(),
+                some(r#""second";r=0;t=1, "hour";r=0;t=4"#),
+                some("0"),
+                some("4")
+            ]
+        );
+        assert_eq!(
+            shown(allowed(7, 100), denied(12, None)),
+            [
+                policies,
+                some(r#""second";r=7;t=1, "hour";r=12"#),
+                some("12"),
+                None
+            ]
+        );
     }
 
     proptest! {

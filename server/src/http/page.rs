@@ -13,7 +13,6 @@ use axum::http::header::{
 };
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use rl_bucket::Policy;
 
 use super::negotiate::prefers_html;
 use crate::config::Config;
@@ -33,12 +32,12 @@ struct Texts {
     plain: Bytes,
 }
 
-/// `/` and the files of its page, for a server with these flags and this policy.
-pub(crate) fn routes<S>(config: &Config, policy: Policy) -> Router<S>
+/// `/` and the files of its page, for a server with these flags.
+pub(crate) fn routes<S>(config: &Config) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let texts = Arc::new(Texts::new(config, policy));
+    let texts = Arc::new(Texts::new(config));
     let root = move |headers: HeaderMap| async move { texts.response(&headers) };
     let script = |source| get(text("text/javascript; charset=utf-8", source));
     Router::new()
@@ -49,16 +48,21 @@ where
 }
 
 impl Texts {
-    fn new(config: &Config, policy: Policy) -> Self {
-        let (rate, burst) = (policy.rate(), policy.capacity().get());
+    fn new(config: &Config) -> Self {
+        let (rate, burst) = (config.policy.rate, config.policy.burst.get());
         let html = HTML
             .replace("{rate}", &rate.to_string())
             .replace("{burst}", &burst.to_string())
             .replace("{trust_caller}", &config.caller.trust_caller.to_string())
             .replace("{shape}", &config.shaping.shape.to_string());
+        let named = match config.policy.policies.is_empty() {
+            true => "",
+            false => "GET /token/NAME, GET /leaky/NAME: the same by a named policy\n",
+        };
         let mut plain = format!(
             "GET /token     take a token: {rate}, {burst} at once, for each caller\n\
              GET /leaky     the same with a leaky bucket, and the delay after which to proceed\n\
+             {named}\
              GET /          in a browser: a page that shows both at work\n\
              GET /livez     whether the server runs\n\
              GET /readyz    whether Redis decides\n"

@@ -30,9 +30,9 @@ pub(crate) struct Problem<'a> {
     detail: &'a str,
     instance: &'a str,
     #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
-    violated_policies: Option<[&'a str; 1]>,
+    violated_policies: Option<Vec<&'a str>>,
     #[serde(flatten)]
-    body: Option<&'a Body>,
+    body: Option<&'a Body<'a>>,
 }
 
 impl<'a> Problem<'a> {
@@ -67,10 +67,10 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// Adds the policy that denied the request, and the fields of the plain body.
-    pub(crate) fn with_denial(self, policy: &'a str, body: &'a Body) -> Self {
+    /// Adds the limits that denied the request, by the names in RateLimit-Policy, and the fields of the plain body.
+    pub(crate) fn with_denial(self, limits: Vec<&'a str>, body: &'a Body<'a>) -> Self {
         Self {
-            violated_policies: Some([policy]),
+            violated_policies: Some(limits),
             body: Some(body),
             ..self
         }

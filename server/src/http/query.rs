@@ -1,11 +1,11 @@
-//! The query parameters `key`, `cost`, `rate` and `burst`, which `-trust-caller` accepts. Pure.
+//! The query parameters `key`, `cost`, `force`, `refund`, `rate` and `burst`, which `-trust-caller` accepts. Pure.
 //!
 //! This file parses and validates them. [`super::caller`] makes a request of them.
 
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
-use rl_bucket::{Capacity, Policy, Rate, Tokens};
+use rl_bucket::{Capacity, Policy, Rate, Request, Tokens};
 
 use crate::config::values;
 
@@ -17,8 +17,12 @@ const MAX_KEY_BYTES: usize = 512;
 pub(crate) struct QueryParams {
     /// Names the bucket, in place of the caller's address.
     pub(crate) key: Option<String>,
-    /// The number of tokens to take.
-    pub(crate) cost: Option<Tokens>,
+    /// The number of tokens to take: all of them or none.
+    cost: Option<Tokens>,
+    /// The number of tokens to take, whether or not they are left.
+    force: Option<Tokens>,
+    /// The number of tokens to put back.
+    refund: Option<Tokens>,
     rate: Option<Rate>,
     burst: Option<Capacity>,
 }
@@ -34,6 +38,12 @@ pub(crate) enum QueryError {
     Duplicate(String),
     /// A parameter with a wrong value, and what is expected in its place.
     Malformed(String, &'static str),
+    /// More than one of `cost`, `force` and `refund`.
+    SeveralCharges,
+    /// `rate` or `burst` for a policy of the file, which has limits of its own.
+    NamedPolicy,
+    /// `rate` or `burst` without `key`. They would change the limit of the address's bucket, which others share.
+    NoKey,
 }
 
 impl fmt::Display for QueryError {
@@ -44,10 +54,20 @@ impl fmt::Display for QueryError {
                 "{name} is not accepted from callers: start rl-server with -trust-caller"
             ),
             Self::Unknown(name) => {
-                write!(f, "unknown parameter: {name}; use key, cost, rate or burst")
+                write!(
+                    f,
+                    "unknown parameter: {name}; use key, cost, force, refund, rate or burst"
+                )
             }
             Self::Duplicate(name) => write!(f, "duplicate parameter: {name}"),
             Self::Malformed(name, expected) => write!(f, "{name}: {expected}"),
+            Self::SeveralCharges => f.write_str("use only one of cost, force and refund"),
+            Self::NamedPolicy => f.write_str(
+                "rate and burst are not accepted here: this policy has its own; use /token or /leaky",
+            ),
+            Self::NoKey => f.write_str(
+                "rate and burst need key: without it they would change the limit of an address",
+            ),
         }
     }
 }
@@ -57,33 +77,61 @@ impl QueryParams {
     ///
     /// # Errors
     ///
-    /// The first parameter that is unknown, duplicate or malformed. If the caller is not trusted, the first parameter.
+    /// The first parameter that is unknown, duplicate or malformed, or else parameters that exclude each other. If the
+    /// caller is not trusted, the first parameter.
     pub(crate) fn parse(query: &str, is_trusted: bool) -> Result<Self, QueryError> {
         let mut params = Self::default();
         for parameter in query.split('&').filter(|text| !text.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             params.set(name, value, is_trusted)?;
         }
-        Ok(params)
+        let charges = [params.cost, params.force, params.refund];
+        match charges.iter().flatten().count() {
+            ..=1 => Ok(params),
+            _ => Err(QueryError::SeveralCharges),
+        }
     }
 
     fn set(&mut self, name: &str, value: &str, is_trusted: bool) -> Result<(), QueryError> {
-        let is_known = ["key", "cost", "rate", "burst"].contains(&name);
+        let is_known = ["key", "cost", "force", "refund", "rate", "burst"].contains(&name);
         match name {
             _ if is_known && !is_trusted => Err(QueryError::NotTrusted(name.to_owned())),
             "key" => once(&mut self.key, name, value, key),
             "cost" => once(&mut self.cost, name, value, cost),
+            "force" => once(&mut self.force, name, value, at_least_1),
+            "refund" => once(&mut self.refund, name, value, at_least_1),
             "rate" => once(&mut self.rate, name, value, values::rate),
             "burst" => once(&mut self.burst, name, value, values::burst),
             _ => Err(QueryError::Unknown(name.to_owned())),
         }
     }
 
+    /// What is requested of each bucket: one token, unless the query says otherwise.
+    pub(crate) fn charge(&self) -> Request {
+        match (self.force, self.refund) {
+            (Some(force), _) => Request::Force(force),
+            (None, Some(refund)) => Request::Refund(refund),
+            (None, None) => Request::Cost(self.cost.unwrap_or(Tokens::ONE)),
+        }
+    }
+
     /// The policy of the bucket: `rate` and `burst` where the query has them, and otherwise those of the `server`.
-    pub(crate) fn policy(&self, server: Policy) -> Policy {
+    ///
+    /// # Errors
+    ///
+    /// If the query has one of them without a key.
+    pub(crate) fn policy(&self, server: Policy) -> Result<Policy, QueryError> {
+        if self.has_policy() && self.key.is_none() {
+            return Err(QueryError::NoKey);
+        }
         let rate = self.rate.unwrap_or(server.rate());
         let burst = self.burst.unwrap_or(server.capacity());
-        Policy::new(rate, burst)
+        Ok(Policy::new(rate, burst))
+    }
+
+    /// Whether the query has `rate` or `burst`.
+    pub(crate) fn has_policy(&self) -> bool {
+        self.rate.is_some() || self.burst.is_some()
     }
 }
 
@@ -111,6 +159,11 @@ fn key(text: &str) -> Result<String, &'static str> {
 
 fn cost(text: &str) -> Result<Tokens, &'static str> {
     Tokens::parse(text.as_bytes()).ok_or("expected a whole number from 0 to 281474976710655")
+}
+
+fn at_least_1(text: &str) -> Result<Tokens, &'static str> {
+    let tokens = Tokens::parse(text.as_bytes()).filter(|tokens| *tokens != Tokens::ZERO);
+    tokens.ok_or("expected a whole number from 1 to 281474976710655")
 }
 
 /// Decodes a value as HTML forms encode it: `+` is a space, `%` and two hexadecimal digits are a byte.
@@ -148,19 +201,39 @@ mod tests {
         let server = policy("10", 20);
         let params = QueryParams::parse("key=user:42&cost=3&rate=5/30s&burst=7", true).unwrap();
         assert_eq!(params.key.as_deref(), Some("user:42"));
-        assert_eq!(params.cost, Tokens::new(3));
-        assert_eq!(params.policy(server), policy("5/30s", 7));
-        let params = QueryParams::parse("burst=7", true).unwrap();
-        assert_eq!(params.policy(server), policy("10", 7));
-        let params = QueryParams::parse("rate=600%2Fm", true).unwrap();
-        assert_eq!(params.policy(server), policy("600/m", 20));
+        assert_eq!(params.charge(), Request::Cost(Tokens::new(3).unwrap()));
+        assert_eq!(params.policy(server), Ok(policy("5/30s", 7)));
+        let params = QueryParams::parse("key=a&burst=7", true).unwrap();
+        assert_eq!(params.policy(server), Ok(policy("10", 7)));
+        let params = QueryParams::parse("rate=600%2Fm&key=a", true).unwrap();
+        assert_eq!(params.policy(server), Ok(policy("600/m", 20)));
         for nothing in ["", "&", "&&"] {
             assert_eq!(
                 QueryParams::parse(nothing, false),
                 Ok(QueryParams::default())
             );
         }
-        assert_eq!(QueryParams::default().policy(server), server);
+        assert_eq!(QueryParams::default().policy(server), Ok(server));
+        assert_eq!(QueryParams::default().charge(), Request::Cost(Tokens::ONE));
+    }
+
+    #[test]
+    fn a_rate_or_burst_without_a_key_is_refused() {
+        for query in ["rate=5", "burst=5", "cost=1&rate=5&burst=7"] {
+            let params = QueryParams::parse(query, true).unwrap();
+            assert_eq!(params.policy(policy("10", 20)), Err(QueryError::NoKey));
+        }
+    }
+
+    #[test]
+    fn cost_force_and_refund_exclude_each_other() {
+        let charge = |query| QueryParams::parse(query, true).map(|params| params.charge());
+        let three = Tokens::new(3).unwrap();
+        assert_eq!(charge("force=3"), Ok(Request::Force(three)));
+        assert_eq!(charge("refund=3"), Ok(Request::Refund(three)));
+        for query in ["cost=3&force=3", "refund=1&cost=0", "force=1&refund=1"] {
+            assert_eq!(charge(query), Err(QueryError::SeveralCharges), "{query}");
+        }
     }
 
     #[test]
@@ -194,19 +267,19 @@ mod tests {
         for (query, expected) in [
             (
                 "keys=a",
-                "unknown parameter: keys; use key, cost, rate or burst".to_owned(),
+                "unknown parameter: keys; use key, cost, force, refund, rate or burst".to_owned(),
             ),
             (
                 "Key=a",
-                "unknown parameter: Key; use key, cost, rate or burst".to_owned(),
+                "unknown parameter: Key; use key, cost, force, refund, rate or burst".to_owned(),
             ),
             (
                 "%6bey=a",
-                "unknown parameter: %6bey; use key, cost, rate or burst".to_owned(),
+                "unknown parameter: %6bey; use key, cost, force, refund, rate or burst".to_owned(),
             ),
             (
                 "=a",
-                "unknown parameter: ; use key, cost, rate or burst".to_owned(),
+                "unknown parameter: ; use key, cost, force, refund, rate or burst".to_owned(),
             ),
             ("key=a&cost=1&key=a", "duplicate parameter: key".to_owned()),
             ("cost=1&cost=0", "duplicate parameter: cost".to_owned()),
@@ -224,6 +297,9 @@ mod tests {
                 format!("cost: expected {tokens}"),
             ),
             ("burst=0", format!("burst: expected {at_least_1}")),
+            ("force=0", format!("force: expected {at_least_1}")),
+            ("refund=0", format!("refund: expected {at_least_1}")),
+            ("refund=-1", format!("refund: expected {at_least_1}")),
             (
                 "rate=0",
                 "rate: expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s"

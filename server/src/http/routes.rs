@@ -1,6 +1,7 @@
-//! The routes `/token` and `/leaky`, and the router of the public listener. Metrics have a listener of their own.
+//! The routes `/token`, `/leaky` and those of named policies, and the router of the public listener. Metrics have a
+//! listener of their own.
 //!
-//! [`router`] builds it. [`limit`] is the handler of both routes, in named steps: read the request, decide it, wait if
+//! [`router`] builds it. [`limit`] is the handler of all these routes, in named steps: read the request, decide it, wait if
 //! `-shape` delays it, build the response. [`super::caller`] reads, [`crate::limiter`] decides, [`super::shaping`] waits
 //! and [`super::response`] builds. [`crate::limit`] defines the request and the answer that they exchange.
 
@@ -11,64 +12,67 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
-use axum::routing::get;
-use rl_bucket::{Algorithm, Policy};
+use axum::routing::{any, get};
+use rl_bucket::Algorithm;
 use tracing::debug;
 
 use super::caller::Callers;
 use super::error::HttpError;
 use super::negotiate::ResponseFormat;
+use super::policies::{ActivePolicy, Policies};
 use super::shaping::Shaping;
 use super::{cors, fallback, page, response, screening};
 use crate::config::{AnswerFlags, Config};
-use crate::limit::{Answer, LimitRequest};
+use crate::limit::{Answer, LimitRequest, Unavailable};
 use crate::limiter::Limiter;
 use crate::metrics::{Metrics, Outcome};
 use crate::shutdown::Shutdown;
 
-/// The state that all requests to the two routes share.
+/// The state that all requests for a decision share.
 struct AppState {
     limiter: Limiter,
-    /// Finds a request's caller and bucket.
+    policies: Policies,
+    /// Finds a request's caller and buckets.
     callers: Callers,
     /// The command-line flags for the form of responses.
     answers: AnswerFlags,
-    metrics: Arc<Metrics>,
     /// `None` without `-shape`: then no response is delayed.
     shaping: Option<Shaping>,
     /// Whether to reject requests that a web page of another origin made the browser send, unless `-cors-origins` names
     /// that origin. True with `-trust-caller`, where the query chooses the bucket: such a page could spend anybody's.
-    /// Without it, the page could spend only the bucket of the visitor's own address.
+    /// Without it, the page could spend only the buckets of the visitor's own address.
     rejects_other_origins: bool,
 }
 
-/// `/token` and `/leaky`; with `-page` the files of the page at `/`; 404 for other paths and 405 for other methods.
+/// `/token` and `/leaky`, and everything below them; with `-page` the files of the page at `/`; 404 for other paths and 405
+/// for other methods.
 ///
-/// A HEAD request takes from the bucket as a GET request does: a proxy may use either to ask for a decision.
-///
-/// `policy` is the policy of `-rate` and `-burst`, for the two routes and for the page that shows it.
+/// A HEAD request takes from the bucket as a GET request does: a proxy may use either to ask for a decision. Below `/token/`
+/// and `/leaky/` every method does, because proxies keep the method of the request that they ask about.
 pub fn router(
     config: &Config,
-    policy: Policy,
+    policies: Policies,
     limiter: Limiter,
     metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) -> Router {
     let state = Arc::new(AppState {
         limiter,
-        callers: Callers::new(&config.caller, policy),
+        policies,
+        callers: Callers::new(&config.caller),
         answers: config.answers.clone(),
-        metrics: metrics.clone(),
         shaping: Shaping::new(&config.shaping, metrics.clone(), shutdown.clone()),
         rejects_other_origins: config.caller.trust_caller,
     });
     let page = match config.answers.page {
-        true => page::routes(config, policy),
+        true => page::routes(config),
         false => Router::new(),
     };
     let router = page
-        .route(path(Algorithm::Token), get(token))
-        .route(path(Algorithm::Leaky), get(leaky))
+        .route("/token", get(token))
+        .route("/token/{*policy}", any(token))
+        .route("/leaky", get(leaky))
+        .route("/leaky/{*policy}", any(leaky))
         .fallback(fallback::unknown_path)
         .method_not_allowed_fallback(fallback::unknown_method)
         .with_state(state);
@@ -76,14 +80,6 @@ pub fn router(
     match cors::layer(&config.answers.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
-    }
-}
-
-/// The path of an algorithm's route. Problem details repeat it; as a constant it does not keep the request's URI alive.
-fn path(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::Token => "/token",
-        Algorithm::Leaky => "/leaky",
     }
 }
 
@@ -104,67 +100,131 @@ fn leaky(
     limit(state, Algorithm::Leaky, peer.ip(), request)
 }
 
-/// Handles a request to one of the two routes.
+/// Handles a request for a decision.
 ///
 /// This is not an `async fn`, because the future of one has room for its arguments as long as it lives. Here the request,
 /// a few hundred bytes and its headers, is dropped before the future exists, so a request that waits for Redis or for
 /// shaping does not keep it. The body is never read.
-///
-/// Errors are found before the future exists too, but become a response in it, in one place.
 fn limit(
     state: Arc<AppState>,
     algorithm: Algorithm,
     peer: IpAddr,
     request: Request,
 ) -> impl Future<Output = Response> {
-    let format = ResponseFormat::from_headers(path(algorithm), request.headers());
-    let address = state.callers.address(peer, request.headers());
-    let parsed = state.read(algorithm, address, &request);
+    let read = state.read(algorithm, peer, &request);
     drop(request);
     async move {
-        // A block of its own for `?`.
-        let responded = async {
-            let limit_request = parsed?;
-            let answer = state.answer(&limit_request).await?;
-            let flags = &state.answers;
-            Ok(response::from_answer(
-                format,
-                address,
-                &limit_request,
-                &answer,
-                flags,
-            ))
-        };
-        let result: Result<Response, HttpError> = responded.await;
-        result.unwrap_or_else(|error| error.response(format))
+        match read {
+            Ok(parsed) => state.respond(&parsed).await,
+            Err(refused) => *refused,
+        }
     }
 }
 
+/// A request as it was read, without its headers and path.
+struct ParsedRequest {
+    /// The caller's address, which the response repeats.
+    address: IpAddr,
+    /// Whether errors and denials are problem details.
+    is_problem: bool,
+    /// The policy in force when the request was read. A reload does not change it.
+    policy: Arc<ActivePolicy>,
+    request: LimitRequest,
+}
+
 impl AppState {
-    /// Checks and parses the request of the caller at `address`, without spending anything. An error is counted by its
-    /// status only, like all responses, and not as a decision.
+    /// Checks and parses a request, without spending anything. An error is counted by its status only, like all responses,
+    /// and not as a decision.
     fn read(
         &self,
         algorithm: Algorithm,
-        address: IpAddr,
+        peer: IpAddr,
         request: &Request,
-    ) -> Result<LimitRequest, HttpError> {
+    ) -> Result<ParsedRequest, Box<Response>> {
+        let (uri, headers) = (request.uri(), request.headers());
+        let (policy, query) = self
+            .policy(uri.path(), uri.query())
+            .ok_or_else(|| fallback::unknown_policy(request))?;
+        let format = ResponseFormat::from_headers(policy.path(algorithm), headers);
+        let caller = self.callers.caller(peer, headers);
+        let checked = self.check_origin(request).and_then(|()| {
+            let request = self
+                .callers
+                .limit_request(algorithm, &policy.policy, &caller, query)?;
+            Ok(request)
+        });
+        let (address, is_problem) = (caller.address, format.is_problem);
+        match checked {
+            Ok(request) => Ok(ParsedRequest {
+                address,
+                is_problem,
+                policy,
+                request,
+            }),
+            Err(error) => Err(Box::new(error.response(format))),
+        }
+    }
+
+    /// The policy that a path names, and the query that counts. `None` if there is no such policy.
+    ///
+    /// Proxies append the path and query of the request that they ask about: neither counts below the name of a policy.
+    fn policy<'a>(
+        &self,
+        path: &str,
+        query: Option<&'a str>,
+    ) -> Option<(Arc<ActivePolicy>, Option<&'a str>)> {
+        // The path begins with that of an algorithm.
+        let mut segments = path.splitn(4, '/').skip(2);
+        let Some(name) = segments.next() else {
+            return Some((self.policies.default_policy(), query));
+        };
+        let is_exact = segments.next().is_none();
+        Some((self.policies.get(name)?, query.filter(|_| is_exact)))
+    }
+
+    fn check_origin(&self, request: &Request) -> Result<(), HttpError> {
         if self.rejects_other_origins {
             screening::check_site(request.headers(), &self.answers.cors_origins)?;
         }
-        let query = request.uri().query();
-        Ok(self.callers.limit_request(algorithm, address, query)?)
+        Ok(())
+    }
+
+    async fn respond(&self, parsed: &ParsedRequest) -> Response {
+        let ParsedRequest {
+            policy, request, ..
+        } = parsed;
+        let format = ResponseFormat {
+            path: policy.path(request.algorithm),
+            is_problem: parsed.is_problem,
+        };
+        match self.answer(policy, request).await {
+            Ok(answer) => response::from_answer(
+                format,
+                parsed.address,
+                &policy.policy,
+                request,
+                &answer,
+                &self.answers,
+            ),
+            Err(error) => error.response(format),
+        }
     }
 
     /// Decides a request, and returns once the delay that shaping adds is over.
     ///
     /// The tokens are spent and the decision is counted before the wait. They stay spent if the wait fails, because too
     /// many requests wait or the server stops. A denial has no delay, and an answer without a decision, which
-    /// `-on-outage allow` gives, is not delayed either.
-    async fn answer(&self, request: &LimitRequest) -> Result<Answer, HttpError> {
-        let answer = self.decide(request).await?;
-        if let (Some(shaping), Some(decision)) = (&self.shaping, answer.decision()) {
-            let delay = Duration::from_millis(decision.delay_ms);
+    /// `-on-outage allow` gives, is not delayed either. A policy in dry run delays nothing.
+    async fn answer(
+        &self,
+        policy: &ActivePolicy,
+        request: &LimitRequest,
+    ) -> Result<Answer, HttpError> {
+        let answer = self.decide(policy, request).await?;
+        if let (Some(shaping), Some(decisions)) = (&self.shaping, answer.decisions())
+            && !policy.policy.dry_run
+        {
+            let delay = Duration::from_millis(decisions.delay_ms());
             shaping.wait(delay).await?;
         }
         Ok(answer)
@@ -172,11 +232,21 @@ impl AppState {
 
     /// Decides a request, and counts and logs the outcome. A request that Redis did not decide counts as `error` or
     /// `degraded`.
-    async fn decide(&self, request: &LimitRequest) -> Result<Answer, HttpError> {
-        let answer = self.limiter.decide(request).await;
-        let outcome = Outcome::new(&answer);
-        self.metrics.count_decision(request.algorithm, outcome);
-        debug!(key = request.key, ?outcome);
+    async fn decide(
+        &self,
+        policy: &ActivePolicy,
+        request: &LimitRequest,
+    ) -> Result<Answer, HttpError> {
+        let is_dry_run = policy.policy.dry_run;
+        let answer = match self.limiter.decide(request).await {
+            Err(reason) if is_dry_run && reason != Unavailable::DebtTooLarge => {
+                Ok(Answer::Degraded(None))
+            }
+            answer => answer,
+        };
+        let outcome = Outcome::new(&answer, is_dry_run);
+        policy.counters.count(request.algorithm, outcome);
+        debug!(policy = policy.policy.name, key = request.key(), ?outcome);
         Ok(answer?)
     }
 }

@@ -1,5 +1,5 @@
-//! The Redis client: connects, encodes calls and decodes their replies. Together with [`crate::redis_address`] it is
-//! the only file that uses the `redis` crate.
+//! The Redis client: connects, and sends the calls that [`super::wire`] encodes. These two files and
+//! [`crate::redis_address`] alone use the `redis` crate.
 //!
 //! It sets no deadlines for calls and judges no connection; that is in [`super::live_connection`]. No call is sent
 //! twice: the crate's multiplexed connection does not retry either.
@@ -7,47 +7,16 @@
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, PushInfo, PushKind, RedisError, RedisWrite,
-    ServerError, Value,
-};
-use rl_bucket::{Algorithm, Decision, Tokens};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, PushInfo, PushKind, RedisError, Value};
 
-use super::slots::{Slots, redirection};
-use crate::limit::{LimitRequest, Unavailable};
+use super::call_error::CallError;
+use super::slots::Slots;
+use super::wire::{command, decisions, refused, transaction, transaction_decisions};
+use crate::limit::{Decisions, LimitRequest, Unavailable};
 use crate::redis_address::{Node, Server};
-
-/// Room for the arguments of a call other than its key, in bytes.
-const ARGUMENT_BYTES: usize = 64;
 
 /// The number of calls that may wait to be written.
 const PIPELINE_CALLS: usize = 1024;
-
-/// Why a call has no decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum CallError {
-    /// The connection was closed before the reply arrived.
-    Closed,
-    /// The reply cannot belong to this call. Redis, or a proxy in front of it, sent one reply too many or too few.
-    Mismatched,
-    /// Redis did not decide, for this reason.
-    Undecided(Unavailable),
-    /// MOVED: this node serves the slot of the key.
-    Moved(Node),
-    /// ASK: this node may have the key already. It accepts this one call after ASKING.
-    Ask(Node),
-}
-
-impl From<CallError> for Unavailable {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Closed | CallError::Mismatched => Self::NoAnswer,
-            CallError::Undecided(reason) => reason,
-            CallError::Moved(_) => Self::Refused("MOVED".to_owned()),
-            CallError::Ask(_) => Self::Refused("ASK".to_owned()),
-        }
-    }
-}
 
 /// Why a connection could not be made.
 #[derive(Clone, Debug)]
@@ -117,22 +86,42 @@ impl Connection {
         connection.await.map(Self).map_err(ConnectError::from)
     }
 
-    /// Sends the request as one call and waits for its decision.
-    pub(super) async fn decide(&self, request: &LimitRequest) -> Result<Decision, CallError> {
-        let reply = self.0.clone().send_packed_command(&command(request)).await;
-        decision(reply.map_err(|_| CallError::Closed)?, request)
+    /// Sends the request and waits for its decisions.
+    ///
+    /// It is one call, unless it forces or refunds a charge of several buckets: no command does that, so it is one
+    /// transaction.
+    pub(super) async fn decide(&self, request: &LimitRequest) -> Result<Decisions, CallError> {
+        let mut connection = self.0.clone();
+        match transaction(request) {
+            None => {
+                let reply = connection.send_packed_command(&command(request)).await;
+                decisions(reply.map_err(|_| CallError::Closed)?, request)
+            }
+            Some(calls) => {
+                let replies = connection
+                    .send_packed_commands(&calls, 0, calls.len())
+                    .await;
+                transaction_decisions(replies.map_err(|_| CallError::Closed)?, request)
+            }
+        }
     }
 
-    /// Like [`Connection::decide`], for a node that is still importing the slot of the key.
+    /// Like [`Connection::decide`], for a node that is still importing the slot of the keys. ASKING precedes the call.
+    ///
+    /// A transaction is refused: each of its calls would need an ASKING of its own.
     pub(super) async fn decide_importing(
         &self,
         request: &LimitRequest,
-    ) -> Result<Decision, CallError> {
+    ) -> Result<Decisions, CallError> {
+        if transaction(request).is_some() {
+            let reason = Unavailable::Refused("ASK".to_owned());
+            return Err(CallError::Undecided(reason));
+        }
         let mut commands = redis::pipe();
         commands.cmd("ASKING").add_command(command(request));
         let replies = self.0.clone().send_packed_commands(&commands, 1, 1).await;
         let reply = replies.map_err(|_| CallError::Closed)?.pop();
-        decision(reply.unwrap_or_default(), request)
+        decisions(reply.unwrap_or_default(), request)
     }
 
     /// Asks the connected node, whose name is `node`, which node of the cluster serves which slots.
@@ -171,92 +160,6 @@ pub(super) async fn primary_by_sentinel(
     Ok(Node { host, port })
 }
 
-/// Encodes the call for a request.
-fn command(request: &LimitRequest) -> Cmd {
-    let mut command = Cmd::with_capacity(6, request.key.len() + ARGUMENT_BYTES);
-    command.arg(match request.algorithm {
-        Algorithm::Token => "RL.TOKEN",
-        Algorithm::Leaky => "RL.LEAKY",
-    });
-    command.arg(&request.key);
-    command.write_arg_fmt(request.policy.rate());
-    command.arg(request.policy.capacity().get());
-    if request.cost != Tokens::ONE {
-        command.arg("COST").arg(request.cost.get());
-    }
-    command
-}
-
-/// Decodes the reply to the call for a request.
-fn decision(reply: Value, request: &LimitRequest) -> Result<Decision, CallError> {
-    match reply {
-        Value::ServerError(error) => Err(call_error(&error, request)),
-        Value::Array(items) => decode(&items)
-            .filter(|decision| fits(decision, items.len(), request))
-            .ok_or(CallError::Mismatched),
-        _ => Err(CallError::Mismatched),
-    }
-}
-
-/// Whether a decision can be the reply to this request: it has the right number of fields and the limit of the
-/// request, and its fields do not contradict one another.
-///
-/// After one reply too many, every later call gets the reply to another call. This check finds that.
-fn fits(decision: &Decision, fields: usize, request: &LimitRequest) -> bool {
-    let expected_fields = match request.algorithm {
-        Algorithm::Token => 5,
-        Algorithm::Leaky => 6,
-    };
-    let limit = request.policy.capacity().get();
-    let wait_ms = decision.retry_after_ms.unwrap_or_default();
-    let is_consistent = match (decision.allowed, decision.retry_after_ms) {
-        (1, Some(0)) => true,
-        (0, Some(1..)) => request.cost.get() <= limit && decision.delay_ms == 0,
-        (0, None) => request.cost.get() > limit && decision.delay_ms == 0,
-        _ => false,
-    };
-    fields == expected_fields
-        && decision.limit == limit
-        && decision.remaining <= limit
-        && [wait_ms, decision.reset_after_ms, decision.delay_ms]
-            .iter()
-            .all(|ms| *ms <= Decision::LONGEST_MS)
-        && is_consistent
-}
-
-/// Decodes the fields of a decision. `None` if they are not five or six integers, or out of range.
-fn decode(items: &[Value]) -> Option<Decision> {
-    let mut numbers = [0; 6];
-    let numbers = numbers.get_mut(..items.len())?;
-    for (number, item) in numbers.iter_mut().zip(items) {
-        let Value::Int(integer) = item else {
-            return None;
-        };
-        *number = *integer;
-    }
-    Decision::from_wire(numbers)
-}
-
-/// Classifies an error reply to the call for a request.
-fn call_error(error: &ServerError, request: &LimitRequest) -> CallError {
-    let details = error.details().unwrap_or_default();
-    let redirect = |to: fn(Node) -> CallError| {
-        redirection(details, request.key.as_bytes()).map_or(CallError::Mismatched, to)
-    };
-    match error.code() {
-        "MOVED" => redirect(CallError::Moved),
-        "ASK" => redirect(CallError::Ask),
-        "ERR" if details.starts_with("unknown command") => {
-            CallError::Undecided(Unavailable::NoModule)
-        }
-        _ => refused(error),
-    }
-}
-
-fn refused(error: &ServerError) -> CallError {
-    CallError::Undecided(Unavailable::Refused(error.code().to_owned()))
-}
-
 /// Decodes one entry of CLUSTER SLOTS: first slot, last slot and primary. An unknown host is that of `replied`, the
 /// node that sent the entry.
 fn slot_range(range: &Value, replied: &Node) -> Option<(u16, u16, Node)> {
@@ -287,76 +190,4 @@ fn slot_range(range: &Value, replied: &Node) -> Option<(u16, u16, Node)> {
         u16::try_from(*last).ok()?,
         Node { host, port },
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use rl_bucket::{Capacity, Policy, Rate};
-
-    use super::*;
-
-    fn request(algorithm: Algorithm, cost: u64) -> LimitRequest {
-        let policy = Rate::parse(b"10").zip(Capacity::new(20));
-        LimitRequest {
-            algorithm,
-            key: "rl:token:192.0.2.1".to_owned(),
-            policy: policy
-                .map(|(rate, capacity)| Policy::new(rate, capacity))
-                .unwrap(),
-            cost: Tokens::new(cost).unwrap(),
-        }
-    }
-
-    fn reply(numbers: &[i64]) -> Value {
-        Value::Array(numbers.iter().map(|number| Value::Int(*number)).collect())
-    }
-
-    #[test]
-    fn replies_of_redis_fit_their_calls() {
-        let token = request(Algorithm::Token, 1);
-        for numbers in [[1, 20, 19, 0, 100], [0, 20, 0, 1, 2000], [1, 20, 0, 0, 0]] {
-            assert!(decision(reply(&numbers), &token).is_ok(), "{numbers:?}");
-        }
-        let leaky = request(Algorithm::Leaky, 1);
-        for numbers in [[1, 20, 3, 0, 1700, 1600], [0, 20, 0, 77, 2000, 0]] {
-            assert!(decision(reply(&numbers), &leaky).is_ok(), "{numbers:?}");
-        }
-        let never = request(Algorithm::Token, 21);
-        assert!(decision(reply(&[0, 20, 20, -1, 0]), &never).is_ok());
-    }
-
-    #[test]
-    fn a_reply_that_does_not_fit_is_not_a_decision() {
-        let longer = Decision::LONGEST_MS.cast_signed() + 1;
-        let token = request(Algorithm::Token, 1);
-        for numbers in [
-            &[1, 21, 19, 0, 100][..],
-            &[7, 20, 19, 0, 100],
-            &[1, 20, 21, 0, 100],
-            &[1, 20, 19, 5, 100],
-            &[0, 20, 0, 0, 100],
-            &[0, 20, 0, -1, 100],
-            &[0, 20, 0, longer, 100],
-            &[1, 20, 19, 0, i64::MAX],
-            &[1, 20, 19, 0, 100, 0],
-            &[1, 20, 19, 0],
-            &[],
-        ] {
-            let decision = decision(reply(numbers), &token);
-            assert_eq!(decision, Err(CallError::Mismatched), "{numbers:?}");
-        }
-        let leaky = request(Algorithm::Leaky, 1);
-        for numbers in [&[1, 20, 19, 0, 100][..], &[0, 20, 0, 9, 100, 9]] {
-            assert_eq!(decision(reply(numbers), &leaky), Err(CallError::Mismatched));
-        }
-        assert_eq!(decision(Value::Okay, &token), Err(CallError::Mismatched));
-    }
-
-    #[test]
-    fn clients_see_a_mismatch_as_no_answer() {
-        assert_eq!(
-            Unavailable::from(CallError::Mismatched),
-            Unavailable::NoAnswer
-        );
-    }
 }

@@ -11,18 +11,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rl_bucket::Decision;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use super::breaker::LinkState;
-use super::client::CallError;
+use super::call_error::CallError;
 use super::endpoint::Endpoint;
 use super::link::{Link, LinkConfig, ready};
 use super::slots::Slots;
-use crate::limit::{LimitRequest, Unavailable};
+use crate::limit::{Decisions, LimitRequest, Unavailable};
 use crate::redis_address::{Node, Server, node, with_host_port};
 
 /// How many redirections one request follows. Each takes a round trip of its deadline. More than one is unusual: it
@@ -47,7 +46,8 @@ struct Primary {
 /// The map of slots that requests use.
 type Primaries = Slots<Arc<Primary>>;
 
-/// Sends each request to the primary that serves its key. Dropping it ends the task and the links.
+/// Sends each request to the primary that serves its keys, which are all in one slot. Dropping it ends the task and the
+/// links.
 #[derive(Debug)]
 pub(super) struct Cluster {
     nodes: Arc<Nodes>,
@@ -108,13 +108,15 @@ impl Cluster {
         &self,
         request: &LimitRequest,
         deadline: Instant,
-    ) -> Result<Decision, CallError> {
+    ) -> Result<Decisions, CallError> {
         let decision = self.decide_by_primary(request, deadline).await;
-        let is_overloaded = matches!(
+        let is_about_the_request = matches!(
             decision,
-            Err(CallError::Undecided(Unavailable::Overloaded(_)))
+            Err(CallError::Undecided(
+                Unavailable::Overloaded(_) | Unavailable::DebtTooLarge
+            ))
         );
-        if decision.is_err() && !is_overloaded {
+        if decision.is_err() && !is_about_the_request {
             self.nodes.outdated.notify_one();
         }
         decision
@@ -128,8 +130,8 @@ impl Cluster {
         &self,
         request: &LimitRequest,
         deadline: Instant,
-    ) -> Result<Decision, CallError> {
-        let mut primary = self.primary_of(&request.key, deadline).await?;
+    ) -> Result<Decisions, CallError> {
+        let mut primary = self.primary_of(request.key(), deadline).await?;
         let mut reply = primary.link.decide(request, deadline).await;
         for _ in 0..MAX_REDIRECTIONS {
             match reply {

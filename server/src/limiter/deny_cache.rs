@@ -6,21 +6,22 @@
 
 use std::time::{Duration, Instant};
 
-use rl_bucket::{Algorithm, Decision, Policy, Tokens};
+use rl_bucket::{Algorithm, Decision, Policy, Request};
 
 use super::table::Table;
-use crate::limit::LimitRequest;
+use crate::limit::{Decisions, Limit, LimitRequest};
 
 /// The longest time that a denial is cached.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// A cached denial and the request that it answers.
-#[derive(Clone, Copy)]
 struct Denial {
     algorithm: Algorithm,
+    /// The policy of the first limit, whose key is the key of the table.
     policy: Policy,
-    cost: Tokens,
-    decision: Decision,
+    more_limits: Vec<Limit>,
+    charge: Request,
+    decisions: Decisions,
     /// When the reply of Redis arrived.
     received: Instant,
     expires: Instant,
@@ -38,73 +39,85 @@ impl DenyCache {
     /// Returns the cached denial of exactly this request, with its waits counted down to `now`.
     ///
     /// Any other request for the same key goes to Redis and may change the bucket, so it removes the denial.
-    pub(super) fn get(&self, request: &LimitRequest, now: Instant) -> Option<Decision> {
-        self.0.update(&request.key, |cached| {
-            *cached = cached.filter(|denial| denial.applies_to(request, now));
-            cached.map(|denial| denial.decision_at(now))
+    pub(super) fn get(&self, request: &LimitRequest, now: Instant) -> Option<Decisions> {
+        self.0.update(request.key(), |cached| {
+            cached.take_if(|denial| !denial.applies_to(request, now));
+            cached.as_ref().map(|denial| denial.decisions_at(now))
         })
     }
 
-    /// Caches the decision if it is a denial that is still valid at `received`, when it arrived. Its request was sent
+    /// Caches the decisions if they are a denial that is still valid at `received`, when it arrived. Its request was sent
     /// at `sent`.
     pub(super) fn insert(
         &self,
         request: &LimitRequest,
-        decision: &Decision,
+        decisions: &Decisions,
         sent: Instant,
         received: Instant,
     ) {
-        let expires = sent + lifetime(decision);
-        if decision.allowed > 0 || expires <= received {
+        let expires = sent + lifetime(decisions);
+        if decisions.are_allowed() || expires <= received {
             return;
         }
         let denial = Denial {
             algorithm: request.algorithm,
-            policy: request.policy,
-            cost: request.cost,
-            decision: *decision,
+            policy: request.limits.head.policy,
+            more_limits: request.limits.tail.clone(),
+            charge: request.charge,
+            decisions: decisions.clone(),
             received,
             expires,
         };
-        self.0.update(&request.key, |cached| *cached = Some(denial));
+        self.0
+            .update(request.key(), |cached| *cached = Some(denial));
     }
 }
 
 impl Denial {
     fn applies_to(&self, request: &LimitRequest, now: Instant) -> bool {
-        let is_same = (self.algorithm, self.policy, self.cost)
-            == (request.algorithm, request.policy, request.cost);
-        is_same && now < self.expires
+        let is_same = (self.algorithm, self.policy, self.charge)
+            == (
+                request.algorithm,
+                request.limits.head.policy,
+                request.charge,
+            );
+        is_same && self.more_limits == request.limits.tail && now < self.expires
     }
 
-    /// The decision with its waits counted down from the arrival of the reply. Redis decided some time before that,
+    /// The decisions with their waits counted down from the arrival of the reply. Redis decided some time before that,
     /// so no wait is too short.
-    fn decision_at(&self, now: Instant) -> Decision {
+    fn decisions_at(&self, now: Instant) -> Decisions {
         let elapsed = now.saturating_duration_since(self.received).as_millis();
         let elapsed_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
-        Decision {
-            retry_after_ms: self
-                .decision
-                .retry_after_ms
-                .map(|ms| ms.saturating_sub(elapsed_ms).max(1)),
-            reset_after_ms: self.decision.reset_after_ms.saturating_sub(elapsed_ms),
-            ..self.decision
-        }
+        let counted_down = |decision: &Decision| Decision {
+            retry_after_ms: match decision.allowed {
+                0 => decision
+                    .retry_after_ms
+                    .map(|ms| ms.saturating_sub(elapsed_ms).max(1)),
+                _ => decision.retry_after_ms,
+            },
+            reset_after_ms: decision.reset_after_ms.saturating_sub(elapsed_ms),
+            ..*decision
+        };
+        Decisions(self.decisions.0.as_ref().map(counted_down))
     }
 }
 
-/// How long Redis would repeat the denial, counted from when its request was sent: a millisecond less than
-/// `retry_after_ms`, which is rounded up, and at most [`MAX_AGE`].
-fn lifetime(decision: &Decision) -> Duration {
-    let retry_after = decision
-        .retry_after_ms
+/// How long Redis would repeat the denial, counted from when its request was sent: a millisecond less than the shortest
+/// `retry_after_ms` of the buckets that denied, which is rounded up, and at most [`MAX_AGE`].
+fn lifetime(decisions: &Decisions) -> Duration {
+    let denied = decisions.0.iter().filter(|decision| decision.allowed == 0);
+    let waits_ms = denied.filter_map(|decision| decision.retry_after_ms);
+    let shortest = waits_ms
+        .min()
         .map(|ms| Duration::from_millis(ms.saturating_sub(1)));
-    retry_after.map_or(MAX_AGE, |wait| wait.min(MAX_AGE))
+    shortest.map_or(MAX_AGE, |wait| wait.min(MAX_AGE))
 }
 
 #[cfg(test)]
 mod tests {
-    use rl_bucket::{Capacity, Rate};
+    use nonempty::NonEmpty;
+    use rl_bucket::{Capacity, Rate, Tokens};
 
     use super::*;
 
@@ -112,14 +125,9 @@ mod tests {
 
     fn request(rate: &str, capacity: u64, cost: u64) -> LimitRequest {
         let policy = Rate::parse(rate.as_bytes()).zip(Capacity::new(capacity));
-        LimitRequest {
-            algorithm: Algorithm::Token,
-            key: "k".to_owned(),
-            policy: policy
-                .map(|(rate, capacity)| Policy::new(rate, capacity))
-                .unwrap(),
-            cost: Tokens::new(cost).unwrap(),
-        }
+        let policy = policy.map(|(rate, capacity)| Policy::new(rate, capacity));
+        let charge = Request::Cost(Tokens::new(cost).unwrap());
+        LimitRequest::single(Algorithm::Token, "k".to_owned(), policy.unwrap(), charge)
     }
 
     fn denial(retry_after_ms: Option<u64>) -> Decision {
@@ -137,7 +145,12 @@ mod tests {
     fn cache_with(retry_after_ms: Option<u64>) -> (DenyCache, LimitRequest, Instant) {
         let (cache, request) = (DenyCache::with_capacity(9), request("1/s", 5, 2));
         let sent = Instant::now();
-        cache.insert(&request, &denial(retry_after_ms), sent, sent + 10 * MS);
+        cache.insert(
+            &request,
+            &denial(retry_after_ms).into(),
+            sent,
+            sent + 10 * MS,
+        );
         (cache, request, sent)
     }
 
@@ -145,8 +158,11 @@ mod tests {
     fn a_repeated_denial_counts_its_waits_down() {
         let (cache, request, sent) = cache_with(Some(700));
         let get = |ms| cache.get(&request, sent + ms * MS);
-        assert_eq!(get(10), Some(denial(Some(700))));
-        let waits = |ms| get(ms).map(|denial| (denial.retry_after_ms, denial.reset_after_ms));
+        assert_eq!(get(10), Some(denial(Some(700)).into()));
+        let waits = |ms| {
+            let denial = get(ms)?.0.head;
+            Some((denial.retry_after_ms, denial.reset_after_ms))
+        };
         assert_eq!(waits(310), Some((Some(400), 3700)));
         assert_eq!(waits(698), Some((Some(12), 3312)));
     }
@@ -165,7 +181,10 @@ mod tests {
         for retry_after_ms in [Some(3_600_000), None] {
             let (cache, request, sent) = cache_with(retry_after_ms);
             let repeated = cache.get(&request, sent + 999 * MS).unwrap();
-            assert_eq!(repeated.retry_after_ms, retry_after_ms.map(|ms| ms - 989));
+            assert_eq!(
+                repeated.0.head.retry_after_ms,
+                retry_after_ms.map(|ms| ms - 989)
+            );
             assert_eq!(cache.get(&request, sent + 1000 * MS), None);
         }
     }
@@ -200,16 +219,51 @@ mod tests {
     #[test]
     fn another_key_keeps_the_denial_and_allowances_are_not_cached() {
         let (cache, request, sent) = cache_with(Some(700));
-        let other = LimitRequest {
-            key: "l".to_owned(),
-            ..request.clone()
-        };
+        let mut other = request.clone();
+        other.limits.head.key = "l".to_owned();
         let allowed = Decision {
             allowed: 1,
             ..denial(Some(0))
         };
-        cache.insert(&other, &allowed, sent, sent);
+        cache.insert(&other, &allowed.into(), sent, sent);
         assert_eq!(cache.get(&other, sent), None);
         assert!(cache.get(&request, sent).is_some());
+    }
+
+    #[test]
+    fn a_denial_by_several_limits_ends_with_the_shortest_wait() {
+        let (cache, sent) = (DenyCache::with_capacity(9), Instant::now());
+        let mut request = request("1/s", 5, 2);
+        let (first, second) = (denial(Some(700)), denial(Some(500)));
+        let third = Decision {
+            allowed: 1,
+            ..denial(Some(0))
+        };
+        for key in ["second", "third"] {
+            let policy = request.limits.head.policy;
+            request.limits.push(Limit {
+                key: key.to_owned(),
+                policy,
+            });
+        }
+        let decisions = Decisions(NonEmpty::from((first, vec![second, third])));
+        cache.insert(&request, &decisions, sent, sent);
+        let waits = |ms| {
+            let decisions = cache.get(&request, sent + ms * MS)?.0;
+            Some(Vec::from(decisions.map(|decision| decision.retry_after_ms)))
+        };
+        assert_eq!(waits(100), Some(vec![Some(600), Some(400), Some(0)]));
+        assert_eq!(waits(499), None);
+    }
+
+    #[test]
+    fn other_limits_of_the_same_first_key_remove_the_denial() {
+        let (cache, mut request, sent) = cache_with(Some(700));
+        let policy = request.limits.head.policy;
+        request.limits.push(Limit {
+            key: "second".to_owned(),
+            policy,
+        });
+        assert_eq!(cache.get(&request, sent), None);
     }
 }

@@ -12,7 +12,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rl_bucket::Decision;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -20,11 +19,12 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::breaker::{DisconnectReason, LinkState};
-use super::client::{CallError, ConnectError};
+use super::call_error::CallError;
+use super::client::ConnectError;
 use super::endpoint::Endpoint;
 use super::live_connection::LiveConnection;
 use super::slots::Slots;
-use crate::limit::{LimitRequest, Unavailable};
+use crate::limit::{Decisions, LimitRequest, Unavailable};
 use crate::metrics::{Breaker, CallMetrics};
 use crate::redis_address::Node;
 
@@ -77,7 +77,7 @@ impl Link {
         &self,
         request: &LimitRequest,
         deadline: Instant,
-    ) -> Result<Decision, CallError> {
+    ) -> Result<Decisions, CallError> {
         let connection = self.ready(deadline).await?;
         connection.decide(request, deadline).await
     }
@@ -88,7 +88,7 @@ impl Link {
         &self,
         request: &LimitRequest,
         deadline: Instant,
-    ) -> Result<Decision, CallError> {
+    ) -> Result<Decisions, CallError> {
         let connection = self.ready(deadline).await?;
         connection.decide_importing(request, deadline).await
     }

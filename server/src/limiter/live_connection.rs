@@ -15,16 +15,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rl_bucket::Decision;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::admission::{Admission, Permit, Rejection};
 use super::breaker::DisconnectReason;
-use super::client::{CallError, ConnectError, Connection};
+use super::call_error::CallError;
+use super::client::{ConnectError, Connection};
 use super::slots::Slots;
 use super::traffic::{Timeout, Traffic};
-use crate::limit::{LimitRequest, Overload, Unavailable};
+use crate::limit::{Decisions, LimitRequest, Overload, Unavailable};
 use crate::metrics::CallMetrics;
 use crate::redis_address::{Node, Server};
 
@@ -106,7 +106,7 @@ impl LiveConnection {
         &self,
         request: &LimitRequest,
         deadline: Instant,
-    ) -> Result<Decision, CallError> {
+    ) -> Result<Decisions, CallError> {
         let _permit = self.admit(request)?;
         let reply = pin!(self.connection.decide(request));
         self.await_reply(reply, deadline).await
@@ -118,7 +118,7 @@ impl LiveConnection {
         &self,
         request: &LimitRequest,
         deadline: Instant,
-    ) -> Result<Decision, CallError> {
+    ) -> Result<Decisions, CallError> {
         let _permit = self.admit(request)?;
         let reply = pin!(self.connection.decide_importing(request));
         self.await_reply(reply, deadline).await
@@ -127,7 +127,7 @@ impl LiveConnection {
     /// Permission to wait for one more call of this caller.
     fn admit(&self, request: &LimitRequest) -> Result<Permit<'_>, CallError> {
         let unanswered = self.traffic.unanswered();
-        Ok(self.admission.admit(&request.key, unanswered)?)
+        Ok(self.admission.admit(request.key(), unanswered)?)
     }
 
     /// Asks this server, the cluster node `node`, which node serves which slots.

@@ -5,10 +5,14 @@
 
 use std::time::Instant;
 
-use rl_bucket::{Bucket, Change, Decision, Request, State, UnixMicros};
+use nonempty::NonEmpty;
+use rl_bucket::{
+    Algorithm, BatchBucket, Bucket, Change, Charge, DebtTooLarge, Decision, Policy, Request, State,
+    UnixMicros, decide_batch,
+};
 
 use super::table::Table;
-use crate::limit::LimitRequest;
+use crate::limit::{Decisions, LimitRequest};
 
 /// The largest number of buckets, about 20 MB. An evicted caller starts with a new bucket.
 const MAX_BUCKETS: usize = 100_000;
@@ -30,52 +34,111 @@ impl Local {
     }
 
     /// Decides as Redis would if this process were its only client.
-    pub(super) fn decide(&self, request: &LimitRequest) -> Decision {
+    ///
+    /// # Errors
+    ///
+    /// If a forced charge would put a bucket into a debt that it cannot hold. Then nothing changes.
+    pub(super) fn decide(&self, request: &LimitRequest) -> Result<Decisions, DebtTooLarge> {
         let us = self.epoch.elapsed().as_micros();
         let now = UnixMicros::new(u64::try_from(us).unwrap_or(u64::MAX));
+        if request.limits.tail.is_empty() {
+            let decide = |state: &mut Option<State>| decide(request, state, now);
+            return self
+                .buckets
+                .update(request.key(), decide)
+                .map(Decisions::from);
+        }
+        let keys = request.limits.as_ref().map(|limit| limit.key.as_str());
         self.buckets
-            .update(&request.key, |state| decide(request, state, now))
+            .update_all(&keys, |states| decide_all(request, states, now))
     }
 }
 
-/// Decides one request and updates the state of its bucket. A state of the other algorithm is replaced by a new
-/// bucket.
-fn decide(request: &LimitRequest, state: &mut Option<State>, now: UnixMicros) -> Decision {
-    let (algorithm, policy) = (request.algorithm, request.policy);
-    let bucket = Bucket::open(*state, algorithm, policy, now);
-    let mut bucket = bucket.unwrap_or_else(|_| Bucket::new(algorithm, policy, now));
-    let decision = bucket.decide(Request::Cost(request.cost));
-    match bucket.change() {
+/// Decides a request to one bucket and updates its state.
+fn decide(
+    request: &LimitRequest,
+    state: &mut Option<State>,
+    now: UnixMicros,
+) -> Result<Decision, DebtTooLarge> {
+    let mut bucket = open(request.algorithm, request.limits.head.policy, *state, now);
+    let decision = bucket.decide(request.charge)?;
+    apply(bucket.change(), state);
+    Ok(decision)
+}
+
+/// Decides a request to several buckets and updates their states: all are charged, or none.
+fn decide_all(
+    request: &LimitRequest,
+    states: &mut [Option<State>],
+    now: UnixMicros,
+) -> Result<Decisions, DebtTooLarge> {
+    let limits = request.limits.iter().zip(states.iter());
+    let mut buckets: Vec<BatchBucket> = limits
+        .map(|(limit, state)| open(request.algorithm, limit.policy, *state, now))
+        .map(BatchBucket::new)
+        .collect();
+    let decisions = match request.charge {
+        Request::Cost(cost) => {
+            let charge = |bucket| Charge { bucket, cost };
+            let charges: Vec<Charge> = (0..buckets.len()).map(charge).collect();
+            let mut decisions = Vec::with_capacity(buckets.len());
+            decide_batch(&mut buckets, &charges, |decision| decisions.push(decision));
+            let changes = buckets.iter().map(BatchBucket::change);
+            changes
+                .zip(states)
+                .for_each(|(change, state)| apply(change, state));
+            decisions
+        }
+        // These are never denied, so each bucket can be charged alone.
+        charge => {
+            let decide = |bucket: &mut BatchBucket| bucket.bucket.decide(charge);
+            let decisions: Result<Vec<Decision>, _> = buckets.iter_mut().map(decide).collect();
+            let decisions = decisions?;
+            let changes = buckets.iter().map(|bucket| bucket.bucket.change());
+            changes
+                .zip(states)
+                .for_each(|(change, state)| apply(change, state));
+            decisions
+        }
+    };
+    Ok(Decisions(
+        NonEmpty::from_vec(decisions).expect("one decision for each limit"),
+    ))
+}
+
+/// Opens a bucket. A state of the other algorithm is replaced by a new bucket.
+fn open(algorithm: Algorithm, policy: Policy, state: Option<State>, now: UnixMicros) -> Bucket {
+    Bucket::open(state, algorithm, policy, now)
+        .unwrap_or_else(|_| Bucket::new(algorithm, policy, now))
+}
+
+fn apply(change: Change, state: &mut Option<State>) {
+    match change {
         Change::Nothing => {}
         Change::Store(new) => *state = Some(new),
         Change::Remove => *state = None,
     }
-    decision.expect("only a forced request can fail")
 }
 
 #[cfg(test)]
 mod tests {
-    use rl_bucket::{Algorithm, Capacity, Policy, Rate, Tokens};
+    use rl_bucket::{Capacity, Rate, Tokens};
 
     use super::*;
+    use crate::limit::Limit;
 
     fn request(algorithm: Algorithm) -> LimitRequest {
         let policy = Rate::parse(b"1/s").zip(Capacity::new(3));
-        LimitRequest {
-            algorithm,
-            key: "k".to_owned(),
-            policy: policy
-                .map(|(rate, capacity)| Policy::new(rate, capacity))
-                .unwrap(),
-            cost: Tokens::ONE,
-        }
+        let policy = policy.map(|(rate, capacity)| Policy::new(rate, capacity));
+        let charge = Request::Cost(Tokens::ONE);
+        LimitRequest::single(algorithm, "k".to_owned(), policy.unwrap(), charge)
     }
 
     #[test]
     fn a_local_bucket_limits_as_redis_does() {
         let (request, mut state) = (request(Algorithm::Token), None);
         let mut decide_at = |us| {
-            let decision = decide(&request, &mut state, UnixMicros::new(us));
+            let decision = decide(&request, &mut state, UnixMicros::new(us)).unwrap();
             (
                 decision.allowed,
                 decision.remaining,
@@ -92,8 +155,56 @@ mod tests {
     #[test]
     fn the_other_algorithm_gets_a_new_bucket() {
         let (mut state, now) = (None, UnixMicros::new(0));
-        decide(&request(Algorithm::Token), &mut state, now);
-        let decision = decide(&request(Algorithm::Leaky), &mut state, now);
+        decide(&request(Algorithm::Token), &mut state, now).unwrap();
+        let decision = decide(&request(Algorithm::Leaky), &mut state, now).unwrap();
         assert_eq!((decision.allowed, decision.remaining), (1, 2));
+    }
+
+    /// A request to two buckets, which hold 3 and 2 tokens.
+    fn pair(charge: Request) -> LimitRequest {
+        let mut request = LimitRequest {
+            charge,
+            ..request(Algorithm::Token)
+        };
+        let policy = Policy::new(request.limits.head.policy.rate(), Capacity::new(2).unwrap());
+        request.limits.push(Limit {
+            key: "second".to_owned(),
+            policy,
+        });
+        request
+    }
+
+    fn remaining(decisions: &Decisions) -> Vec<u64> {
+        decisions
+            .0
+            .iter()
+            .map(|decision| decision.remaining)
+            .collect()
+    }
+
+    #[test]
+    fn several_limits_are_charged_all_or_none() {
+        let local = Local::new();
+        let take = |n| {
+            let charge = Request::Cost(Tokens::new(n).unwrap());
+            local.decide(&pair(charge)).unwrap()
+        };
+        assert_eq!(remaining(&take(1)), [2, 1]);
+        let denied = take(2);
+        assert!(!denied.are_allowed());
+        assert_eq!(remaining(&denied), [2, 1], "nothing is taken of the first");
+        assert_eq!(remaining(&take(1)), [1, 0]);
+    }
+
+    #[test]
+    fn a_forced_charge_and_a_refund_go_to_every_limit() {
+        let local = Local::new();
+        let charge = |charge| remaining(&local.decide(&pair(charge)).unwrap());
+        assert_eq!(charge(Request::Force(Tokens::ONE)), [2, 1]);
+        assert_eq!(charge(Request::Refund(Tokens::ONE)), [3, 2]);
+        assert_eq!(charge(Request::Force(Tokens::ONE)), [2, 1]);
+        let too_much = local.decide(&pair(Request::Force(Tokens::MAX)));
+        assert!(too_much.is_err());
+        assert_eq!(charge(Request::Refund(Tokens::ZERO)), [2, 1]);
     }
 }

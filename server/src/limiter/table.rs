@@ -7,14 +7,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
+use nonempty::NonEmpty;
 
 /// The table is divided into this many shards with a lock each, so that threads rarely wait for one another. A table
 /// with fewer keys has a shard for each.
 const SHARDS: usize = 16;
 
 /// One part of the table. It bounds itself by [`Table::update`], since a bounded [`LruCache`] allocates for all of its
-/// keys at once.
-type Shard<V> = LruCache<Box<str>, V>;
+/// keys at once. A stored value is never `None`: a key whose value becomes `None` is removed.
+type Shard<V> = LruCache<Box<str>, Option<V>>;
 
 /// A least-recently-used table. Each shard evicts for itself, so the table may evict a little before it is full.
 pub(super) struct Table<V> {
@@ -26,7 +27,7 @@ pub(super) struct Table<V> {
     hasher: RandomState,
 }
 
-impl<V: Copy> Table<V> {
+impl<V> Table<V> {
     /// A table of at most `max` keys. Memory is allocated as keys are added. A table of zero keys keeps nothing.
     pub(super) fn with_capacity(max: usize) -> Self {
         let shards = max.clamp(1, SHARDS);
@@ -47,24 +48,44 @@ impl<V: Copy> Table<V> {
     /// wait and must not use the table, which would lock for ever.
     pub(super) fn update<R>(&self, key: &str, update: impl FnOnce(&mut Option<V>) -> R) -> R {
         let mut shard = self.shard(key);
-        if let Some(stored) = shard.get_mut(key) {
-            let mut value = Some(*stored);
-            let result = update(&mut value);
-            match value {
-                Some(value) => *stored = value,
-                None => _ = shard.pop(key),
+        if let Some(value) = shard.get_mut(key) {
+            let result = update(value);
+            if value.is_none() {
+                shard.pop(key);
             }
             return result;
         }
         let mut value = None;
         let result = update(&mut value);
-        if let Some(value) = value {
+        self.put(&mut shard, key, value);
+        result
+    }
+
+    /// Like [`Table::update`], for several keys at once: nobody else reads or changes any of them meanwhile.
+    ///
+    /// The keys are kept in the shard of the first one. So a key must always come with the same first key, and a first key
+    /// is updated alone only if it always is.
+    pub(super) fn update_all<R>(
+        &self,
+        keys: &NonEmpty<&str>,
+        update: impl FnOnce(&mut [Option<V>]) -> R,
+    ) -> R {
+        let mut shard = self.shard(keys.head);
+        let mut values: Vec<Option<V>> = keys.iter().map(|key| shard.pop(*key)?).collect();
+        let result = update(&mut values);
+        for (key, value) in keys.iter().zip(values) {
+            self.put(&mut shard, key, value);
+        }
+        result
+    }
+
+    fn put(&self, shard: &mut Shard<V>, key: &str, value: Option<V>) {
+        if value.is_some() {
             shard.put(key.into(), value);
             if shard.len() > self.max_per_shard {
                 shard.pop_lru();
             }
         }
-        result
     }
 
     /// Locks the shard of a key. A panic while the lock was held is ignored: values are replaced as a whole, so none is
@@ -95,6 +116,23 @@ mod tests {
         assert_eq!(table.update("a", |value| value.replace(3)), Some(1));
         assert_eq!(table.update("b", Option::take), Some(2));
         assert_eq!((get(&table, "a"), get(&table, "b")), (Some(3), None));
+    }
+
+    #[test]
+    fn several_keys_are_updated_together() {
+        let table = Table::with_capacity(100);
+        let keys = NonEmpty::from(("a", vec!["b", "c"]));
+        table.update_all(&keys, |values| {
+            values.clone_from_slice(&[Some(1), None, Some(3)]);
+        });
+        let values = table.update_all(&keys, |values| {
+            let before = values.to_vec();
+            values[0] = None;
+            before
+        });
+        assert_eq!(values, [Some(1), None, Some(3)]);
+        let values = table.update_all(&keys, |values| values.to_vec());
+        assert_eq!(values, [None, None, Some(3)]);
     }
 
     #[test]

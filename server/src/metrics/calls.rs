@@ -126,6 +126,8 @@ impl CallMetrics {
             Unavailable::Overloaded(Overload::Caller) => &self.over_caller,
             Unavailable::Overloaded(Overload::Server) => &self.over_server,
             Unavailable::Overloaded(Overload::Deadline) => &self.over_deadline,
+            // The caller's error, which the status of the response counts.
+            Unavailable::DebtTooLarge => return,
         };
         counter.inc();
     }

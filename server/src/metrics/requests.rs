@@ -25,9 +25,22 @@ const BOUNDS_S: [f64; 11] = [
 const METHODS: [&str; 3] = ["GET", "HEAD", "_OTHER"];
 /// The values of the label `route`: the paths that exist. An unknown path counts as `_OTHER`, however often clients
 /// vary it.
-const ROUTES: [&str; 8] = [
-    "/", "/token", "/leaky", "/livez", "/readyz", "/healthz", "/metrics", "_OTHER",
+const ROUTES: [&str; 10] = [
+    "/",
+    "/token",
+    "/leaky",
+    NAMED_TOKEN,
+    NAMED_LEAKY,
+    "/livez",
+    "/readyz",
+    "/healthz",
+    "/metrics",
+    "_OTHER",
 ];
+
+/// The routes of named policies. Which policy is a label of `rl_decisions`.
+const NAMED_TOKEN: &str = "/token/{policy}";
+const NAMED_LEAKY: &str = "/leaky/{policy}";
 /// The values of the label `status`. The status of denials has one of its own, after these.
 const STATUSES: [&str; 9] = [
     "200", "400", "401", "403", "404", "405", "429", "503", "_OTHER",
@@ -54,9 +67,14 @@ pub(crate) struct RouteLabels {
 impl RouteLabels {
     /// The labels of a request by its method and its path, without the query.
     pub(crate) fn new(method: &Method, path: &str) -> Self {
+        let route = match path {
+            path if path.starts_with("/token/") => NAMED_TOKEN,
+            path if path.starts_with("/leaky/") => NAMED_LEAKY,
+            path => path,
+        };
         Self {
             method: index_or_other(method.as_str(), &METHODS),
-            route: index_or_other(path, &ROUTES),
+            route: index_or_other(route, &ROUTES),
         }
     }
 

@@ -1,0 +1,112 @@
+//! `-policies`: the file of named policies, and what it holds.
+//!
+//! [`grammar`] says what it may hold. Which policies are in force, and when the file is read again, is up to `http/policies.rs`.
+
+mod grammar;
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use axum::http::HeaderName;
+use nonempty::NonEmpty;
+use rl_bucket::Policy;
+
+/// The name of the policy of `-rate` and `-burst`. No policy of the file may have it.
+pub(crate) const DEFAULT: &str = "default";
+
+/// A policy of the file: whose buckets a request charges, and by which limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPolicy {
+    /// The part of the path behind `/token/` and `/leaky/`.
+    pub name: String,
+    /// What tells callers apart, most often the address alone.
+    pub key: NonEmpty<KeyPart>,
+    /// The limits of each caller. A request is allowed if all of them allow it.
+    pub limits: NonEmpty<NamedLimit>,
+    /// Whether requests over a limit are allowed, and only counted.
+    pub dry_run: bool,
+}
+
+/// One limit of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedLimit {
+    /// `None` is possible for the only limit of a policy.
+    pub name: Option<String>,
+    /// Its rate and capacity.
+    pub policy: Policy,
+}
+
+/// One thing that tells callers apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPart {
+    /// The caller's IPv4 address or IPv6 network.
+    Address,
+    /// The value of a header that a trusted proxy sends.
+    Header(HeaderName),
+    /// The SHA-256 hash of such a value, for secrets.
+    Sha256(HeaderName),
+}
+
+impl NamedPolicy {
+    /// A policy of one limit without a name, for each address.
+    pub(crate) fn by_address(name: &str, policy: Policy) -> Self {
+        Self {
+            name: name.to_owned(),
+            key: NonEmpty::new(KeyPart::Address),
+            limits: NonEmpty::new(NamedLimit { name: None, policy }),
+            dry_run: false,
+        }
+    }
+
+    /// The names of the headers that tell callers apart.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.key.iter().filter_map(|part| match part {
+            KeyPart::Address => None,
+            KeyPart::Header(name) | KeyPart::Sha256(name) => Some(name),
+        })
+    }
+}
+
+/// An error of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileError {
+    file: String,
+    /// From 1. `None` if the file cannot be read.
+    line: Option<usize>,
+    /// Such as `api.limits[0].rate: expected ...`.
+    reason: String,
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.file, self.reason),
+            None => write!(f, "{}: {}", self.file, self.reason),
+        }
+    }
+}
+
+/// Reads the policies of a file.
+///
+/// # Errors
+///
+/// Every error of the file, in the order of its lines.
+pub(crate) fn read(path: &Path) -> Result<Vec<NamedPolicy>, Vec<FileError>> {
+    let file = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|error| {
+        vec![FileError {
+            file: file.clone(),
+            line: None,
+            reason: error.to_string(),
+        }]
+    })?;
+    grammar::parse(&text).map_err(|errors| {
+        let located = errors.into_iter().map(|(line, reason)| FileError {
+            file: file.clone(),
+            line: Some(line),
+            reason,
+        });
+        located.collect()
+    })
+}

@@ -1,0 +1,129 @@
+//! The policies in force, by name, and reading their file again.
+//!
+//! The file's grammar is in [`crate::config`]. A request keeps the policy that it began with, so a reload neither loses a
+//! request nor decides one twice.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rl_bucket::Algorithm;
+use tracing::{error, info, warn};
+
+use crate::config::policies::DEFAULT;
+use crate::config::{CallerFlags, NamedPolicy, PolicyFlags};
+use crate::metrics::{Metrics, PolicyCounters};
+
+/// A policy in force.
+pub(crate) struct ActivePolicy {
+    pub(crate) policy: NamedPolicy,
+    pub(crate) counters: PolicyCounters,
+    /// The path of its token buckets and that of its leaky buckets, for problem details.
+    paths: [String; 2],
+}
+
+impl ActivePolicy {
+    fn new(policy: NamedPolicy, metrics: &Metrics) -> Self {
+        let path = |algorithm: &str| match policy.name.as_str() {
+            DEFAULT => format!("/{algorithm}"),
+            name => format!("/{algorithm}/{name}"),
+        };
+        Self {
+            paths: [Algorithm::Token.name(), Algorithm::Leaky.name()].map(path),
+            counters: metrics.decisions.of_policy(&policy.name),
+            policy,
+        }
+    }
+
+    /// The path of the policy, without anything below it.
+    pub(crate) fn path(&self, algorithm: Algorithm) -> &str {
+        let [token, leaky] = &self.paths;
+        match algorithm {
+            Algorithm::Token => token,
+            Algorithm::Leaky => leaky,
+        }
+    }
+}
+
+type ByName = HashMap<String, Arc<ActivePolicy>>;
+
+/// The policies in force. Clones share them.
+#[derive(Clone)]
+pub struct Policies(Arc<Inner>);
+
+struct Inner {
+    flags: PolicyFlags,
+    metrics: Arc<Metrics>,
+    default: Arc<ActivePolicy>,
+    named: RwLock<ByName>,
+}
+
+impl Policies {
+    /// The policy of `-rate` and `-burst`, and those of the file as it was when the flags were read.
+    ///
+    /// Logs a warning for each policy whose headers cannot count under the flags of `caller`.
+    #[must_use]
+    pub fn new(flags: &PolicyFlags, caller: &CallerFlags, metrics: &Arc<Metrics>) -> Self {
+        let default = NamedPolicy::by_address(DEFAULT, flags.policy());
+        if caller.trusts_nobody() {
+            flags.named.iter().for_each(warn_of_headers);
+        }
+        Self(Arc::new(Inner {
+            flags: flags.clone(),
+            metrics: metrics.clone(),
+            default: Arc::new(ActivePolicy::new(default, metrics)),
+            named: RwLock::new(active(flags.named.clone(), metrics)),
+        }))
+    }
+
+    /// Reads the file again. If it has errors, the policies from before stay in force. Logs what happened.
+    pub fn reload(&self) {
+        let (file, metrics) = (&self.0.flags.policies, &self.0.metrics);
+        match self.0.flags.read_named() {
+            Ok(policies) => {
+                info!("{file}: {} policies are in force", policies.len());
+                let policies = active(policies, metrics);
+                *self.0.named.write().unwrap_or_else(PoisonError::into_inner) = policies;
+                metrics.policies.reloaded.inc();
+            }
+            Err(errors) => {
+                for reason in errors {
+                    error!("{reason}");
+                }
+                warn!("{file}: not reloaded; the policies from before stay in force");
+                metrics.policies.failed.inc();
+            }
+        }
+    }
+
+    /// The policy of `-rate` and `-burst`.
+    pub(crate) fn default_policy(&self) -> Arc<ActivePolicy> {
+        self.0.default.clone()
+    }
+
+    /// The policy with this name. `None` if there is none.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<ActivePolicy>> {
+        if name == DEFAULT {
+            return Some(self.default_policy());
+        }
+        let named = self.0.named.read().unwrap_or_else(PoisonError::into_inner);
+        named.get(name).cloned()
+    }
+}
+
+fn active(policies: Vec<NamedPolicy>, metrics: &Metrics) -> ByName {
+    let active = policies.into_iter().map(|policy| {
+        let name = policy.name.clone();
+        (name, Arc::new(ActivePolicy::new(policy, metrics)))
+    });
+    active.collect()
+}
+
+fn warn_of_headers(policy: &NamedPolicy) {
+    for header in policy.headers() {
+        warn!(
+            "policy {}: the header {header} never counts, because no peer is trusted: \
+             set -trusted-proxies or -trust-caller",
+            policy.name
+        );
+    }
+}

@@ -1,0 +1,389 @@
+//! The form of a request on the wire: its call in Redis's protocol, and whether a reply can belong to it. Pure.
+//!
+//! One bucket is one RL.TOKEN or RL.LEAKY, several are one RL.MULTI. [`super::client`] sends the calls.
+
+use nonempty::NonEmpty;
+use redis::{Cmd, Pipeline, RedisWrite, ServerError, Value};
+use rl_bucket::{Algorithm, Decision, Policy, Request, Tokens};
+
+use super::call_error::CallError;
+use super::slots::redirection;
+use crate::limit::{Decisions, Limit, LimitRequest, Unavailable};
+use crate::redis_address::Node;
+
+/// Room for the arguments of a bucket other than its key, in bytes.
+const ARGUMENT_BYTES: usize = 64;
+
+/// Encodes the one call for a request.
+pub(super) fn command(request: &LimitRequest) -> Cmd {
+    if request.limits.tail.is_empty() {
+        return single(request, &request.limits.head);
+    }
+    let keys: usize = request.limits.iter().map(|limit| limit.key.len()).sum();
+    let words = 5 * request.limits.len();
+    let mut command = Cmd::with_capacity(1 + words, keys + words * ARGUMENT_BYTES);
+    command.arg("RL.MULTI");
+    for limit in &request.limits {
+        command.arg(&limit.key);
+        command.arg(match request.algorithm {
+            Algorithm::Token => "TOKEN",
+            Algorithm::Leaky => "LEAKY",
+        });
+        command.write_arg_fmt(limit.policy.rate());
+        command.arg(limit.policy.capacity().get());
+        command.arg(tokens(request.charge).get());
+    }
+    command
+}
+
+/// Encodes the call for one bucket.
+fn single(request: &LimitRequest, limit: &Limit) -> Cmd {
+    let mut command = Cmd::with_capacity(6, limit.key.len() + ARGUMENT_BYTES);
+    command.arg(match request.algorithm {
+        Algorithm::Token => "RL.TOKEN",
+        Algorithm::Leaky => "RL.LEAKY",
+    });
+    command.arg(&limit.key);
+    command.write_arg_fmt(limit.policy.rate());
+    command.arg(limit.policy.capacity().get());
+    match request.charge {
+        Request::Cost(Tokens::ONE) => &mut command,
+        Request::Cost(cost) => command.arg("COST").arg(cost.get()),
+        Request::Partial(cost) => command.arg("COST").arg(cost.get()).arg("PARTIAL"),
+        Request::Force(cost) => command.arg("FORCE").arg(cost.get()),
+        Request::Refund(cost) => command.arg("REFUND").arg(cost.get()),
+    };
+    command
+}
+
+/// The calls of a request that needs more than one, between MULTI and EXEC. `None` if one call is enough.
+pub(super) fn transaction(request: &LimitRequest) -> Option<Pipeline> {
+    let is_one_call = request.limits.tail.is_empty() || matches!(request.charge, Request::Cost(_));
+    if is_one_call {
+        return None;
+    }
+    let mut calls = redis::pipe();
+    calls.cmd("MULTI");
+    for limit in &request.limits {
+        calls.add_command(single(request, limit));
+    }
+    calls.cmd("EXEC");
+    Some(calls)
+}
+
+fn tokens(charge: Request) -> Tokens {
+    match charge {
+        Request::Cost(n) | Request::Partial(n) | Request::Force(n) | Request::Refund(n) => n,
+    }
+}
+
+/// Decodes the reply to the call for a request.
+pub(super) fn decisions(reply: Value, request: &LimitRequest) -> Result<Decisions, CallError> {
+    let decisions = match reply {
+        Value::ServerError(error) => return Err(call_error(&error, request)),
+        Value::Array(items) if request.limits.tail.is_empty() => {
+            decision(&items, request, &request.limits.head).map(Decisions::from)
+        }
+        Value::Array(items) => batch(&items, request),
+        _ => None,
+    };
+    decisions.ok_or(CallError::Mismatched)
+}
+
+/// Decodes the replies to the calls of [`transaction`]: to MULTI, to each call when it was queued, and to EXEC.
+pub(super) fn transaction_decisions(
+    mut replies: Vec<Value>,
+    request: &LimitRequest,
+) -> Result<Decisions, CallError> {
+    let executed = replies.pop();
+    let is_error = |reply: &&Value| matches!(reply, Value::ServerError(_));
+    let results = match executed {
+        Some(Value::Array(results)) => results,
+        // Why a call was not queued says more than the error of EXEC.
+        Some(error @ Value::ServerError(_)) => {
+            let reply = replies.iter().find(is_error).cloned();
+            return decisions(reply.unwrap_or(error), request);
+        }
+        _ => return Err(CallError::Mismatched),
+    };
+    if let Some(error) = results.iter().find(is_error) {
+        return decisions(error.clone(), request);
+    }
+    let decoded = decoded_all(&results, request).filter(|all| all.iter().all(is_granted));
+    decoded.map(Decisions).ok_or(CallError::Mismatched)
+}
+
+/// Decodes the reply of RL.MULTI. `None` if it does not fit the request: then it is the reply to another call.
+fn batch(items: &[Value], request: &LimitRequest) -> Option<Decisions> {
+    let [Value::Int(allowed), Value::Int(first_denied), results @ ..] = items else {
+        return None;
+    };
+    let decisions = decoded_all(results, request)?;
+    let denied = decisions.iter().position(|decision| decision.allowed == 0);
+    let position = denied.map_or(Some(0), |index| i64::try_from(index + 1).ok());
+    let is_consistent = *allowed == i64::from(denied.is_none()) && Some(*first_denied) == position;
+    is_consistent.then_some(Decisions(decisions))
+}
+
+/// Decodes one decision for each limit.
+fn decoded_all(results: &[Value], request: &LimitRequest) -> Option<NonEmpty<Decision>> {
+    if results.len() != request.limits.len() {
+        return None;
+    }
+    let pairs = results.iter().zip(&request.limits);
+    let decisions: Option<Vec<_>> = pairs
+        .map(|(result, limit)| match result {
+            Value::Array(items) => decision(items, request, limit),
+            _ => None,
+        })
+        .collect();
+    NonEmpty::from_vec(decisions?)
+}
+
+/// Decodes the decision of one bucket. `None` if it does not fit the request.
+fn decision(items: &[Value], request: &LimitRequest, limit: &Limit) -> Option<Decision> {
+    decode(items).filter(|decision| fits(decision, items.len(), request, limit.policy))
+}
+
+/// Whether a decision can be the reply to this request: it has the right number of fields and the limit of the
+/// request, and its fields do not contradict one another.
+///
+/// After one reply too many, every later call gets the reply to another call. This check finds that.
+fn fits(decision: &Decision, fields: usize, request: &LimitRequest, policy: Policy) -> bool {
+    let expected_fields = match request.algorithm {
+        Algorithm::Token => 5,
+        Algorithm::Leaky => 6,
+    };
+    let limit = policy.capacity().get();
+    let cost = match request.charge {
+        Request::Cost(cost) => Some(cost.get()),
+        // Partial is denied like a cost of 1. The others are never denied.
+        Request::Partial(_) => Some(1),
+        Request::Force(_) | Request::Refund(_) => None,
+    };
+    let wait_ms = decision.retry_after_ms.unwrap_or_default();
+    let is_consistent = match (decision.allowed, decision.retry_after_ms) {
+        (0, Some(1..)) => cost.is_some_and(|cost| cost <= limit) && decision.delay_ms == 0,
+        (0, None) => cost.is_some_and(|cost| cost > limit) && decision.delay_ms == 0,
+        (allowed, Some(0)) => is_grantable(allowed, request.charge),
+        _ => false,
+    };
+    fields == expected_fields
+        && decision.limit == limit
+        && decision.remaining <= limit
+        && [wait_ms, decision.reset_after_ms, decision.delay_ms]
+            .iter()
+            .all(|ms| *ms <= Decision::LONGEST_MS)
+        && is_consistent
+}
+
+/// Whether a bucket can allow this much of a charge: 1 stands for all of it, except for a partial one.
+fn is_grantable(allowed: u64, charge: Request) -> bool {
+    match charge {
+        Request::Partial(cost) => (1..=cost.get()).contains(&allowed),
+        Request::Cost(_) | Request::Force(_) | Request::Refund(_) => allowed == 1,
+    }
+}
+
+fn is_granted(decision: &Decision) -> bool {
+    decision.allowed > 0
+}
+
+/// Decodes the fields of a decision. `None` if they are not five or six integers, or out of range.
+fn decode(items: &[Value]) -> Option<Decision> {
+    let mut numbers = [0; 6];
+    let numbers = numbers.get_mut(..items.len())?;
+    for (number, item) in numbers.iter_mut().zip(items) {
+        let Value::Int(integer) = item else {
+            return None;
+        };
+        *number = *integer;
+    }
+    Decision::from_wire(numbers)
+}
+
+/// Classifies an error reply to the call for a request.
+fn call_error(error: &ServerError, request: &LimitRequest) -> CallError {
+    let details = error.details().unwrap_or_default();
+    let redirect = |to: fn(Node) -> CallError| {
+        redirection(details, request.key().as_bytes()).map_or(CallError::Mismatched, to)
+    };
+    let is_forced = matches!(request.charge, Request::Force(_));
+    match error.code() {
+        "MOVED" => redirect(CallError::Moved),
+        "ASK" => redirect(CallError::Ask),
+        "ERR" if details.starts_with("unknown command") => {
+            CallError::Undecided(Unavailable::NoModule)
+        }
+        "ERR" if is_forced && details.ends_with("out of range") => {
+            CallError::Undecided(Unavailable::DebtTooLarge)
+        }
+        _ => refused(error),
+    }
+}
+
+/// An error that only says that Redis refused a call.
+pub(super) fn refused(error: &ServerError) -> CallError {
+    CallError::Undecided(Unavailable::Refused(error.code().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rl_bucket::{Capacity, Rate};
+
+    use super::*;
+
+    fn request(algorithm: Algorithm, cost: u64) -> LimitRequest {
+        let policy = Rate::parse(b"10").zip(Capacity::new(20));
+        let policy = policy.map(|(rate, capacity)| Policy::new(rate, capacity));
+        let key = "rl:token:192.0.2.1".to_owned();
+        let charge = Request::Cost(Tokens::new(cost).unwrap());
+        LimitRequest::single(algorithm, key, policy.unwrap(), charge)
+    }
+
+    fn reply(numbers: &[i64]) -> Value {
+        Value::Array(numbers.iter().map(|number| Value::Int(*number)).collect())
+    }
+
+    #[test]
+    fn replies_of_redis_fit_their_calls() {
+        let token = request(Algorithm::Token, 1);
+        for numbers in [[1, 20, 19, 0, 100], [0, 20, 0, 1, 2000], [1, 20, 0, 0, 0]] {
+            assert!(decisions(reply(&numbers), &token).is_ok(), "{numbers:?}");
+        }
+        let leaky = request(Algorithm::Leaky, 1);
+        for numbers in [[1, 20, 3, 0, 1700, 1600], [0, 20, 0, 77, 2000, 0]] {
+            assert!(decisions(reply(&numbers), &leaky).is_ok(), "{numbers:?}");
+        }
+        let never = request(Algorithm::Token, 21);
+        assert!(decisions(reply(&[0, 20, 20, -1, 0]), &never).is_ok());
+    }
+
+    #[test]
+    fn a_reply_that_does_not_fit_is_not_a_decision() {
+        let longer = Decision::LONGEST_MS.cast_signed() + 1;
+        let token = request(Algorithm::Token, 1);
+        for numbers in [
+            &[1, 21, 19, 0, 100][..],
+            &[7, 20, 19, 0, 100],
+            &[1, 20, 21, 0, 100],
+            &[1, 20, 19, 5, 100],
+            &[0, 20, 0, 0, 100],
+            &[0, 20, 0, -1, 100],
+            &[0, 20, 0, longer, 100],
+            &[1, 20, 19, 0, i64::MAX],
+            &[1, 20, 19, 0, 100, 0],
+            &[1, 20, 19, 0],
+            &[],
+        ] {
+            let decoded = decisions(reply(numbers), &token);
+            assert_eq!(decoded, Err(CallError::Mismatched), "{numbers:?}");
+        }
+        let leaky = request(Algorithm::Leaky, 1);
+        for numbers in [&[1, 20, 19, 0, 100][..], &[0, 20, 0, 9, 100, 9]] {
+            assert_eq!(
+                decisions(reply(numbers), &leaky),
+                Err(CallError::Mismatched)
+            );
+        }
+        assert_eq!(decisions(Value::Okay, &token), Err(CallError::Mismatched));
+    }
+
+    #[test]
+    fn clients_see_a_mismatch_as_no_answer() {
+        assert_eq!(
+            Unavailable::from(CallError::Mismatched),
+            Unavailable::NoAnswer
+        );
+    }
+
+    fn batch_request(charge: Request) -> LimitRequest {
+        let mut request = request(Algorithm::Token, 1);
+        let second = Limit {
+            key: "second".to_owned(),
+            ..request.limits.head.clone()
+        };
+        request.limits.push(second);
+        LimitRequest { charge, ..request }
+    }
+
+    fn words(command: &Cmd) -> String {
+        let words = command.args_iter().map(|word| match word {
+            redis::Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            other => format!("{other:?}"),
+        });
+        Vec::from_iter(words).join(" ")
+    }
+
+    #[test]
+    fn several_limits_are_one_call() {
+        let request = batch_request(Request::Cost(Tokens::ONE));
+        assert!(transaction(&request).is_none());
+        let expected =
+            "RL.MULTI rl:token:192.0.2.1 TOKEN 10/s 20 1 second TOKEN 10/s 20 1".to_owned();
+        assert_eq!(words(&command(&request)), expected);
+    }
+
+    #[test]
+    fn a_forced_charge_of_several_limits_is_a_transaction() {
+        let calls = transaction(&batch_request(Request::Force(Tokens::ONE))).unwrap();
+        let calls: Vec<String> = calls.cmd_iter().map(words).collect();
+        assert_eq!(
+            calls,
+            [
+                "MULTI",
+                "RL.TOKEN rl:token:192.0.2.1 10/s 20 FORCE 1",
+                "RL.TOKEN second 10/s 20 FORCE 1",
+                "EXEC"
+            ]
+        );
+    }
+
+    fn batch_reply(allowed: i64, denied: i64, results: &[&[i64]]) -> Value {
+        let mut items = vec![Value::Int(allowed), Value::Int(denied)];
+        items.extend(results.iter().map(|numbers| reply(numbers)));
+        Value::Array(items)
+    }
+
+    const YES: &[i64] = &[1, 20, 19, 0, 100];
+    const NO: &[i64] = &[0, 20, 0, 9, 2000];
+
+    #[test]
+    fn replies_to_several_limits_fit_their_calls() {
+        let request = batch_request(Request::Cost(Tokens::ONE));
+        for (allowed, denied, results) in [
+            (1, 0, [YES, YES]),
+            (0, 1, [NO, YES]),
+            (0, 2, [YES, NO]),
+            (0, 1, [NO, NO]),
+        ] {
+            let decoded = decisions(batch_reply(allowed, denied, &results), &request).unwrap();
+            assert_eq!(decoded.are_allowed(), allowed == 1);
+        }
+        for (allowed, denied, results) in [
+            (1, 0, [YES, NO].as_slice()),
+            (1, 1, &[YES, YES]),
+            (0, 0, &[YES, YES]),
+            (0, 1, &[YES, NO]),
+            (0, 2, &[NO, NO]),
+            (1, 0, &[YES]),
+            (1, 0, &[YES, YES, YES]),
+        ] {
+            let decoded = decisions(batch_reply(allowed, denied, results), &request);
+            assert_eq!(decoded, Err(CallError::Mismatched), "{denied} {results:?}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_s_error_is_that_of_its_call() {
+        let request = batch_request(Request::Refund(Tokens::ONE));
+        let queued = || Value::SimpleString("QUEUED".to_owned());
+        let done = Value::Array(vec![reply(YES), reply(YES)]);
+        let decode = |replies: Vec<Value>| transaction_decisions(replies, &request);
+        assert!(decode(vec![Value::Okay, queued(), queued(), done]).is_ok());
+        let denied = Value::Array(vec![reply(YES), reply(NO)]);
+        let decoded = decode(vec![Value::Okay, queued(), queued(), denied]);
+        assert_eq!(decoded, Err(CallError::Mismatched));
+        assert_eq!(decode(Vec::new()), Err(CallError::Mismatched));
+    }
+}

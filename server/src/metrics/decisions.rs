@@ -1,0 +1,112 @@
+//! Decisions by algorithm, policy and outcome.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use rl_bucket::Algorithm;
+
+use super::family::registered;
+use crate::limit::{Answer, Unavailable};
+
+/// How a request for a decision was answered: the label `outcome` of `rl_decisions_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Redis allowed it.
+    Allowed,
+    /// Redis denied it, or the deny cache repeated its denial.
+    Denied,
+    /// Allowed because its policy is in dry run. Otherwise it would have been denied.
+    WouldDeny,
+    /// Answered without Redis, allowed or denied.
+    Degraded,
+    /// Answered with an error, without a decision.
+    Error,
+}
+
+impl Outcome {
+    /// The outcome of an answer under a policy that is in dry run, or not. Every error is [`Outcome::Error`]; the metrics
+    /// of calls to Redis count the reasons.
+    pub(crate) fn new(answer: &Result<Answer, Unavailable>, is_dry_run: bool) -> Self {
+        match answer {
+            Ok(Answer::Decided(decisions)) if decisions.are_allowed() => Self::Allowed,
+            Ok(Answer::Decided(_)) if is_dry_run => Self::WouldDeny,
+            Ok(Answer::Decided(_)) => Self::Denied,
+            Ok(Answer::Degraded(_)) => Self::Degraded,
+            Err(_) => Self::Error,
+        }
+    }
+}
+
+/// Algorithm, policy and outcome with their names. Policies are named in files only, so clients add no time series.
+type Labels = [(&'static str, Arc<str>); 3];
+
+/// The counters of all policies.
+pub(crate) struct DecisionMetrics(Family<Labels, Counter>);
+
+impl DecisionMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        Self(registered(registry, "decisions", "Requests for a decision"))
+    }
+
+    /// The counters of one policy. Those of the same name are the same counters.
+    pub(crate) fn of_policy(&self, name: &str) -> PolicyCounters {
+        PolicyCounters {
+            token: self.of_algorithm(Algorithm::Token, name),
+            leaky: self.of_algorithm(Algorithm::Leaky, name),
+        }
+    }
+
+    fn of_algorithm(&self, algorithm: Algorithm, policy: &str) -> Outcomes {
+        let counter = |outcome: &str| {
+            self.0.get_or_create_owned(&[
+                ("algorithm", algorithm.name().into()),
+                ("policy", policy.into()),
+                ("outcome", outcome.into()),
+            ])
+        };
+        Outcomes {
+            allowed: counter("allowed"),
+            denied: counter("denied"),
+            would_deny: counter("would_deny"),
+            degraded: counter("degraded"),
+            error: counter("error"),
+        }
+    }
+}
+
+/// The counters of one policy, so that counting looks no label up.
+pub(crate) struct PolicyCounters {
+    token: Outcomes,
+    leaky: Outcomes,
+}
+
+/// The counters of one policy and algorithm.
+struct Outcomes {
+    allowed: Counter,
+    denied: Counter,
+    would_deny: Counter,
+    degraded: Counter,
+    error: Counter,
+}
+
+impl PolicyCounters {
+    /// Counts one request for a decision.
+    ///
+    /// Call it when the decision is known, before any delay, and once for each.
+    pub(crate) fn count(&self, algorithm: Algorithm, outcome: Outcome) {
+        let outcomes = match algorithm {
+            Algorithm::Token => &self.token,
+            Algorithm::Leaky => &self.leaky,
+        };
+        let counter = match outcome {
+            Outcome::Allowed => &outcomes.allowed,
+            Outcome::Denied => &outcomes.denied,
+            Outcome::WouldDeny => &outcomes.would_deny,
+            Outcome::Degraded => &outcomes.degraded,
+            Outcome::Error => &outcomes.error,
+        };
+        counter.inc();
+    }
+}
