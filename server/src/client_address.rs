@@ -7,22 +7,55 @@
 //! Without trusted proxies no header is read: every client could choose its bucket by it. With them the header must be
 //! one that the proxies really set, or clients can set it in their place. The flags are in `config/caller.rs`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// A set of networks. Parsed from a comma-separated list of addresses and CIDR blocks, such as
-/// `10.0.0.0/8,192.0.2.7,2001:db8::/32`. An empty text is the empty set.
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A peer of TCP.
+    Tcp(SocketAddr),
+    /// A process of this machine, over a unix socket. It has no address.
+    Unix,
+}
+
+impl Peer {
+    /// The peer's address in canonical form. A peer of a unix socket counts as 127.0.0.1.
+    fn address(self) -> IpAddr {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical(),
+            Self::Unix => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+/// For the log.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// A set of networks, which may include the peers of unix sockets. Parsed from a comma-separated list of addresses, CIDR
+/// blocks and the word `unix`, such as `10.0.0.0/8,192.0.2.7,2001:db8::/32,unix`. An empty text is the empty set.
 ///
 /// Host bits may be set: `10.1.2.3/8` is `10.0.0.0/8`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Networks(Vec<IpNet>);
+pub struct Networks {
+    ip: Vec<IpNet>,
+    unix: bool,
+}
 
 impl Networks {
     /// Whether an address, in canonical form, is in one of the networks.
     fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.ip.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -34,13 +67,15 @@ impl FromStr for Networks {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        let network = |text: &str| {
-            network(text).ok_or_else(|| format!("not an address or CIDR block: '{text}'"))
-        };
-        text.split(',')
-            .map(|text| network(text.trim()))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let mut networks = Self::default();
+        for text in text.split(',').map(str::trim) {
+            match network(text) {
+                Some(network) => networks.ip.push(network),
+                None if text == "unix" => networks.unix = true,
+                None => return Err(format!("not an address, a CIDR block or unix: '{text}'")),
+            }
+        }
+        Ok(networks)
     }
 }
 
@@ -138,16 +173,20 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// Whether the peer is a trusted proxy.
-    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted.contains(peer.to_canonical())
+    /// Whether `peer` is a trusted proxy.
+    #[must_use]
+    pub fn trusts(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Tcp(_) => self.trusted.contains(peer.address()),
+            Peer::Unix => self.trusted.unix,
+        }
     }
 
     /// The client's address, in canonical form: an IPv4 address that is written as `::ffff:a.b.c.d` is IPv4.
     ///
     /// `lines` are the values of the header, in order. The search goes from the right, skips trusted proxies, and takes
     /// the first other address. If there is none, or an element is not an address, the result is the last address that
-    /// was read, `peer` included.
+    /// was read, that of `peer` included.
     ///
     /// With `10.0.0.0/8` trusted and X-Forwarded-For:
     ///
@@ -161,17 +200,19 @@ impl Proxies {
     /// | 10.0.0.1 | none | 10.0.0.1 |
     pub fn client<'a>(
         &self,
-        peer: IpAddr,
+        peer: Peer,
         lines: impl DoubleEndedIterator<Item = &'a [u8]>,
     ) -> IpAddr {
-        let mut client = peer.to_canonical();
+        let mut client = peer.address();
+        let mut is_trusted = self.trusts(peer);
         let elements = lines.rev().flat_map(|line| from_the_right(line, b','));
         let mut addresses = elements.map(|element| self.header.parse_element(element));
-        while self.trusted.contains(client) {
+        while is_trusted {
             let Some(Some(address)) = addresses.next() else {
                 break;
             };
             client = address;
+            is_trusted = self.trusted.contains(address);
         }
         client
     }

@@ -1,6 +1,7 @@
 //! Client connections: accepting, bounding, serving and closing them.
 //!
-//! [`listener`] opens the socket, [`acceptor`] accepts connections and keeps their number below the maximum,
+//! [`listener`] opens the socket, with the help of [`unix_socket`] if it is one. [`acceptor`] accepts connections and keeps
+//! their number below the maximum,
 //! [`eviction`] chooses which ones to close for new ones, and [`connection`] serves one of them. This folder does not
 //! know what the responses are: [`serve`] takes the routes as an argument.
 //!
@@ -14,6 +15,7 @@ mod connection;
 mod delivery;
 mod eviction;
 mod listener;
+mod unix_socket;
 
 pub use self::acceptor::serve;
-pub use self::listener::listen;
+pub use self::listener::{Listener, listen};

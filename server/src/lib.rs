@@ -34,12 +34,12 @@ mod reload;
 mod shutdown;
 mod site;
 
-pub use client_address::{ClientIpHeader, Networks, Proxies};
+pub use client_address::{ClientIpHeader, Networks, Peer, Proxies};
 pub use config::{
     AnswerFlags, CallerFlags, Config, KeyPart, LogFormat, LogLevel, NamedLimit, NamedPolicy,
     OnOutage, OperatingFlags, Origins, PolicyFlags, RedisFlags, ServingFlags, ShapingFlags,
 };
-pub use connections::{listen, serve};
+pub use connections::{Listener, listen, serve};
 pub use http::{Operations, Policies, router, site};
 pub use limit::{Answer, Decisions, Limit, LimitRequest, Overload, Unavailable};
 pub use limiter::Limiter;

@@ -31,9 +31,9 @@ async fn run(config: Config) -> io::Result<()> {
         "" => None,
         addr => Some(listen(addr, "-metrics-addr")?),
     };
-    info!("listening on {}", listener.local_addr()?);
+    info!("listening on {listener}");
     if let Some(metrics_listener) = &metrics_listener {
-        info!("metrics on {}", metrics_listener.local_addr()?);
+        info!("metrics on {metrics_listener}");
     }
     let policy = config.policy.policy();
     let metrics = Arc::new(Metrics::new(policy, config.answers.deny_status));

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
-use rl_server::{ClientIpHeader, Proxies};
+use rl_server::{ClientIpHeader, Networks, Peer, Proxies};
 
 /// The only networks that the tests trust.
 const TRUSTED: &str = "10.0.0.0/8, 192.0.2.7,2001:db8:ffff::/48,::ffff:172.16.0.0/108";
@@ -17,10 +17,15 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
+fn tcp(address: IpAddr) -> Peer {
+    Peer::Tcp((address, 4711).into())
+}
+
 /// The client when a trusted peer sends these lines.
 fn client(header: ClientIpHeader, lines: &[&str]) -> String {
     let lines = lines.iter().map(|line| line.as_bytes());
-    proxies(header).client(ip("10.0.0.1"), lines).to_string()
+    let peer = tcp(ip("10.0.0.1"));
+    proxies(header).client(peer, lines).to_string()
 }
 
 fn x_forwarded_for(lines: &[&str]) -> String {
@@ -38,7 +43,10 @@ fn only_the_header_of_a_trusted_peer_counts() {
         trusted: "".parse().expect("none"),
         header: ClientIpHeader::XForwardedFor,
     };
-    assert_eq!(no_proxies.client(ip("10.0.0.1"), lines()), ip("10.0.0.1"));
+    assert_eq!(
+        no_proxies.client(tcp(ip("10.0.0.1")), lines()),
+        ip("10.0.0.1")
+    );
     let proxies = proxies(ClientIpHeader::XForwardedFor);
     for (peer, is_trusted) in [
         ("10.255.0.1", true),
@@ -53,13 +61,70 @@ fn only_the_header_of_a_trusted_peer_counts() {
         ("172.16.0.1", true),
         ("172.32.0.1", false),
     ] {
-        let client = proxies.client(ip(peer), lines());
+        let client = proxies.client(tcp(ip(peer)), lines());
         let expected = if is_trusted {
             ip("203.0.113.9")
         } else {
             ip(peer).to_canonical()
         };
         assert_eq!(client, expected, "{peer}");
+        assert_eq!(proxies.trusts(tcp(ip(peer))), is_trusted, "{peer}");
+    }
+}
+
+#[test]
+fn a_unix_peer_is_a_proxy_only_if_unix_is_trusted() {
+    let client = |trusted: &str, lines: &[&str]| {
+        let proxies = Proxies {
+            trusted: trusted.parse().expect("networks"),
+            header: ClientIpHeader::XForwardedFor,
+        };
+        let lines = lines.iter().map(|line| line.as_bytes());
+        let client = proxies.client(Peer::Unix, lines);
+        (proxies.trusts(Peer::Unix), client.to_string())
+    };
+    for (trusted, lines, is_trusted, expected) in [
+        ("unix", &["203.0.113.9"][..], true, "203.0.113.9"),
+        ("unix", &["1.1.1.1, 203.0.113.9"], true, "203.0.113.9"),
+        (
+            "10.0.0.0/8, unix",
+            &["203.0.113.9, 10.1.1.1"],
+            true,
+            "203.0.113.9",
+        ),
+        ("10.0.0.0/8,unix", &["10.2.2.2, 10.1.1.1"], true, "10.2.2.2"),
+        ("unix", &["203.0.113.9, 127.0.0.1"], true, "127.0.0.1"),
+        ("unix", &[], true, "127.0.0.1"),
+        ("unix", &["203.0.113.9, unknown"], true, "127.0.0.1"),
+        ("", &["203.0.113.9"], false, "127.0.0.1"),
+        (
+            "127.0.0.1,::1,0.0.0.0/0",
+            &["203.0.113.9"],
+            false,
+            "127.0.0.1",
+        ),
+    ] {
+        assert_eq!(
+            client(trusted, lines),
+            (is_trusted, expected.to_owned()),
+            "{trusted}: {lines:?}"
+        );
+    }
+}
+
+#[test]
+fn unix_is_a_word_of_its_own_and_trusts_no_address() {
+    let proxies = Proxies {
+        trusted: "unix".parse().expect("the word"),
+        header: ClientIpHeader::XForwardedFor,
+    };
+    assert!(!proxies.trusts(tcp(ip("127.0.0.1"))));
+    for text in ["Unix", "unix:", "unix:/run/a.sock", "unix/8", "unix unix"] {
+        let error = text.parse::<Networks>().unwrap_err();
+        assert_eq!(
+            error,
+            format!("not an address, a CIDR block or unix: '{text}'")
+        );
     }
 }
 
@@ -252,7 +317,7 @@ fn trusted_address() -> impl Strategy<Value = IpAddr> {
 fn untrusted_address() -> impl Strategy<Value = IpAddr> {
     let trusted = |address: &IpAddr| {
         let nets = proxies(ClientIpHeader::XForwardedFor);
-        nets.client(*address, [b"203.0.113.9".as_slice()].into_iter()) == ip("203.0.113.9")
+        nets.client(tcp(*address), [b"203.0.113.9".as_slice()].into_iter()) == ip("203.0.113.9")
     };
     any_address().prop_filter("trusted", move |address| !trusted(address))
 }
@@ -354,7 +419,7 @@ fn chain() -> impl Strategy<Value = Chain> {
 }
 
 fn client_of(header: ClientIpHeader, peer: IpAddr, lines: &[Vec<u8>]) -> IpAddr {
-    proxies(header).client(peer, lines.iter().map(Vec::as_slice))
+    proxies(header).client(tcp(peer), lines.iter().map(Vec::as_slice))
 }
 
 proptest! {

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use args::Words;
 use bucket_key::{CallerPart, Network};
-use client_address::{ClientIpHeader, Networks, Proxies};
+use client_address::{ClientIpHeader, Networks, Peer, Proxies};
 use rl_bucket::{
     Algorithm, Bucket, Capacity, Change, Policy, Rate, Request, State, Tokens, UnixMicros,
 };
@@ -179,22 +179,26 @@ pub(crate) fn calls(data: &[u8]) {
 }
 
 /// The client address: an untrusted peer is always itself, whatever its headers say; behind a trusted proxy the entries
-/// that proxies append on the right decide.
+/// that proxies append on the right decide. A trusted unix socket is such a proxy, and 127.0.0.1 where an
+/// address is needed.
 pub(crate) fn client_address(data: &[u8]) {
     let Some((kind, text)) = data.split_first() else {
         return;
     };
-    let trusted = "10.0.0.0/8,2001:db8::/32".parse().expect("networks");
+    let trusted = "10.0.0.0/8,2001:db8::/32,unix".parse().expect("networks");
     let header = [ClientIpHeader::XForwardedFor, ClientIpHeader::Forwarded][usize::from(kind % 2)];
     let proxies = Proxies { trusted, header };
-    let client = |peer: [u8; 4], text: &[u8]| {
+    let client_of = |peer: Peer, text: &[u8]| {
         let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
-        proxies.client(peer.into(), lines.into_iter())
+        proxies.client(peer, lines.into_iter())
     };
+    let client = |peer: [u8; 4], text: &[u8]| client_of(Peer::Tcp((peer, 80).into()), text);
     let (untrusted, proxy) = ([203, 0, 113, 9], [10, 0, 0, 1]);
     assert_eq!(client(untrusted, text), IpAddr::from(untrusted));
     let address = client(proxy, text);
     assert_eq!(address, address.to_canonical());
+    let by_unix = client_of(Peer::Unix, text);
+    assert!(by_unix == address || (address, by_unix) == (proxy.into(), [127, 0, 0, 1].into()));
     let pair = match header {
         ClientIpHeader::Forwarded => "for=",
         _ => "",

@@ -42,15 +42,17 @@ fn analyze(words: &[&str], unit: &str) -> Option<(String, String)> {
 #[test]
 fn systemd_accepts_the_unit() {
     let unit = unit();
-    // The second unit has the lines for the password file uncommented.
-    let with_password = ["LoadCredential=", "Environment=RL_REDIS_PASSWORD_FILE=%d/"]
-        .iter()
-        .fold(unit.clone(), |unit, line| {
+    let with = |lines: &[&str]| {
+        lines.iter().fold(unit.clone(), |unit, line| {
             let comment = format!("\n#{line}");
             assert!(unit.contains(&comment), "{comment}");
             unit.replace(&comment, &format!("\n{line}"))
-        });
-    for unit in [unit, with_password] {
+        })
+    };
+    // With the password file and the unix socket that its comments show, too.
+    let with_password = with(&["LoadCredential=", "Environment=RL_REDIS_PASSWORD_FILE=%d/"]);
+    let with_socket = with(&["Environment=RL_ADDR=unix:/", "RuntimeDirectory=", "Group="]);
+    for unit in [unit.clone(), with_password, with_socket] {
         let Some((_, errors)) = analyze(&["verify"], &unit) else {
             return;
         };

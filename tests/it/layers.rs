@@ -157,7 +157,14 @@ const SERVER: Table = &[
     ),
     (
         "connections",
-        &["config", "log_throttle", "metrics", "shutdown", "site"],
+        &[
+            "client_address",
+            "config",
+            "log_throttle",
+            "metrics",
+            "shutdown",
+            "site",
+        ],
     ),
     (
         "http",

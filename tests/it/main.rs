@@ -56,5 +56,6 @@ mod shaping; // answers that -shape delays
 mod shifted_replies; // a surplus reply, after which replies and calls do not match
 mod throttle; // RL.THROTTLE and CL.THROTTLE, and values that redis-cell stored
 mod token; // RL.TOKEN as a client sees it: every field of its reply, every option
+mod unix_sockets; // rl-server on a unix socket: the file, the peer's address, connections, shutdown
 mod unload; // MODULE UNLOAD while ACL rules or queued commands name the module's commands
 mod wall_clock; // rl-server's clock, set while it serves

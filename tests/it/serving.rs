@@ -47,12 +47,20 @@ fn connect_and_get(http: &HttpServer) -> TcpStream {
     stream
 }
 
-/// Holds requests in flight: Redis answers no write until the pause ends.
 fn hold_requests(redis: &RedisServer, http: &HttpServer, count: usize) -> Vec<TcpStream> {
+    hold_requests_over(redis, || http.connect(), count)
+}
+
+/// Holds requests in flight: Redis answers no write until the pause ends.
+pub(crate) fn hold_requests_over<S: Write>(
+    redis: &RedisServer,
+    connect: impl Fn() -> S,
+    count: usize,
+) -> Vec<S> {
     let mut redis = redis.connect();
     redis.value("CLIENT PAUSE 600000 WRITE");
     let held = (0..count).map(|n| {
-        let mut stream = http.connect();
+        let mut stream = connect();
         let request = format!("GET /token HTTP/1.1\r\nHost: held{n}\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("sent");
         stream

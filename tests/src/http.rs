@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +20,7 @@ use crate::{FakedClock, PATIENCE, artifacts};
 #[derive(Debug)]
 pub struct HttpServer {
     process: Process,
-    port: u16,
+    address: String,
     /// Its log lines that no test has waited for.
     log: Mutex<Receiver<String>>,
 }
@@ -31,7 +33,8 @@ impl HttpServer {
         Self::start_at("127.0.0.1:0", flags)
     }
 
-    /// As [`HttpServer::start`], with this `-addr`. Its port should be 0; the actual port is read from the log.
+    /// As [`HttpServer::start`], with this `-addr`: one with port 0, as the actual port is read from the log, or a unix
+    /// socket.
     #[must_use]
     pub fn start_at(addr: &str, flags: &[&str]) -> Self {
         let server = Self::launch(addr, flags, &[]);
@@ -72,17 +75,15 @@ impl HttpServer {
         });
         let mut server = Self {
             process: Process::from(child),
-            port: 0,
+            address: String::new(),
             log: Mutex::new(log),
         };
         let line = server.wait_for_log("listening on ");
         let (_, addr) = line
             .split_once("listening on ")
             .expect("a line with the address");
-        let addr = addr.split('"').next().and_then(|addr| addr.parse().ok());
-        server.port = addr
-            .map(|addr: SocketAddr| addr.port())
-            .expect("an address");
+        let addr = addr.split('"').next().expect("an address");
+        addr.clone_into(&mut server.address);
         server
     }
 
@@ -107,16 +108,27 @@ impl HttpServer {
         log.iter().collect()
     }
 
+    /// The address it listens on, as its log says it.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The port it listens on.
+    ///
+    /// # Panics
+    ///
+    /// If it listens on a unix socket.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        let address: SocketAddr = self.address.parse().expect("an address of TCP");
+        address.port()
     }
 
     /// A connection to it over IPv4.
     #[must_use]
     pub fn connect(&self) -> TcpStream {
-        connect(("127.0.0.1", self.port))
+        connect(("127.0.0.1", self.port()))
     }
 
     /// Sends one request on a new connection.
@@ -166,6 +178,18 @@ impl HttpServer {
 fn connect(addr: impl std::net::ToSocketAddrs) -> TcpStream {
     let stream = TcpStream::connect(addr).expect("rl-server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+/// A connection over a unix socket that gives up after [`PATIENCE`].
+///
+/// # Panics
+///
+/// If nothing listens there.
+#[must_use]
+pub fn connect_unix(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).expect("rl-server listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     stream
 }
 
@@ -220,12 +244,12 @@ impl Answer {
 }
 
 /// GET on an open connection, which stays open.
-pub fn get(stream: &mut TcpStream, path: &str) -> Answer {
+pub fn get(stream: &mut (impl Read + Write), path: &str) -> Answer {
     get_with(stream, path, &[])
 }
 
 /// GET with these header lines, such as `Accept: text/html`.
-pub fn get_with(stream: &mut TcpStream, path: &str, lines: &[&str]) -> Answer {
+pub fn get_with(stream: &mut (impl Read + Write), path: &str, lines: &[&str]) -> Answer {
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
     send(
         stream,
@@ -238,7 +262,7 @@ pub fn get_with(stream: &mut TcpStream, path: &str, lines: &[&str]) -> Answer {
 /// # Panics
 ///
 /// If there is no complete response within [`PATIENCE`].
-pub fn send(stream: &mut TcpStream, request: &str) -> Answer {
+pub fn send(stream: &mut (impl Read + Write), request: &str) -> Answer {
     stream
         .write_all(request.as_bytes())
         .expect("the request is sent");

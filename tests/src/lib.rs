@@ -49,7 +49,7 @@ pub use connection::Redis;
 pub use faked_clock::FakedClock;
 pub use fault_proxy::{Fault, FaultProxy};
 pub use history::{History, wait_for_calls};
-pub use http::{Answer, HttpServer, connect_from, get, get_with, send};
+pub use http::{Answer, HttpServer, connect_from, connect_unix, get, get_with, send};
 pub use http2::Http2;
 pub use imports::Imports;
 pub use load::{By, Figures, Load, TimedAnswer, callers};

@@ -6,7 +6,7 @@ use crate::client_address::{ClientIpHeader, Networks, Proxies};
 /// Which address a caller has, and which bucket.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CallerFlags {
-    /// Trusted proxies, which may report the client's address: addresses and CIDR blocks, separated by commas
+    /// Trusted proxies, which may report the client's address: addresses, CIDR blocks and unix, separated by commas
     #[arg(
         long,
         env = "RL_TRUSTED_PROXIES",

@@ -10,7 +10,7 @@ pub struct OperatingFlags {
         long,
         env = "RL_METRICS_ADDR",
         default_value = "",
-        value_name = "[HOST]:PORT"
+        value_name = "[HOST]:PORT|unix:/PATH"
     )]
     pub metrics_addr: String,
 

@@ -7,12 +7,12 @@ use super::values;
 /// Where the server listens, and the bounds of its connections.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServingFlags {
-    /// Address to listen on; without a host, all IPv4 and IPv6 addresses
+    /// Address to listen on: host and port (without a host, all IPv4 and IPv6 addresses), or a unix socket
     #[arg(
         long,
         env = "RL_ADDR",
         default_value = ":8080",
-        value_name = "[HOST]:PORT"
+        value_name = "[HOST]:PORT|unix:/PATH"
     )]
     pub addr: String,
 

@@ -8,20 +8,21 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prometheus_client::metrics::counter::Counter;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout_at};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::activity::Activity;
 use super::connection::ConnectionServer;
+use super::delivery::RESPONSE_TIMEOUT;
 use super::eviction::{self, IdleConnection};
+use super::listener::{Listener, Stream};
+use crate::client_address::Peer;
 use crate::config::ServingFlags;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
@@ -35,12 +36,6 @@ const OTHER_FILES: u64 = 64;
 /// often all connections are looked at in a flood.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
-/// How long a client may take to read a response. The time until the response is finished does not count.
-///
-/// The listener sets the same time for data that the kernel has taken, as `TCP_USER_TIMEOUT`; this process cannot see
-/// how much of that the client has read.
-pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How often all connections are checked for [`RESPONSE_TIMEOUT`]. A client may take up to this much longer.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -49,7 +44,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// It returns once the last connection is closed, or at that deadline, which closes the rest. A process with two
 /// listeners calls it once for each, and `-max-connections` then holds for each.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     site: Site,
     flags: &ServingFlags,
     metrics: &Arc<Metrics>,
@@ -106,7 +101,7 @@ impl Connections {
     ///
     /// A slot is made after a connection was accepted and before it is opened, so one connection more than the maximum
     /// exists for a moment.
-    async fn accept_from(&mut self, listener: &TcpListener) -> ! {
+    async fn accept_from(&mut self, listener: &Listener) -> ! {
         loop {
             match self.accept(listener).await {
                 Ok(accepted) => {
@@ -125,7 +120,7 @@ impl Connections {
 
     /// Waits for the next connection. Meanwhile takes note of those that ended, and closes those whose client does not
     /// read.
-    async fn accept(&mut self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&mut self, listener: &Listener) -> io::Result<(Stream, Peer)> {
         loop {
             tokio::select! {
                 accepted = listener.accept() => return accepted,
@@ -195,15 +190,12 @@ impl Connections {
     }
 
     /// Starts to serve an accepted connection.
-    fn open(&mut self, (stream, peer): (TcpStream, SocketAddr)) {
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!("{peer}: cannot set TCP_NODELAY: {error}");
-        }
+    fn open(&mut self, accepted: (Stream, Peer)) {
         // Before the connection can request the metrics.
         self.metrics.connections.open.inc();
         let activity = Arc::new(Activity::new());
         let server = self.server.clone();
-        let serving = server.serve((stream, peer), activity.clone(), self.shutdown.clone());
+        let serving = server.serve(accepted, activity.clone(), self.shutdown.clone());
         let task = self.tasks.spawn(serving);
         self.open.insert(task.id(), (task, activity));
     }

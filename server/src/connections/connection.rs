@@ -10,7 +10,6 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,13 +24,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower_service::Service;
 use tracing::debug;
 
 use super::activity::{Activity, InFlight};
 use super::delivery::Delivery;
+use super::listener::Stream;
+use crate::client_address::Peer;
 use crate::config::ServingFlags;
 use crate::metrics::{Metrics, RouteLabels};
 use crate::shutdown::Shutdown;
@@ -113,7 +113,7 @@ impl ConnectionServer {
     /// An error ends this connection only and is logged at level debug: clients can cause any number of them.
     pub(crate) async fn serve(
         self: Arc<Self>,
-        (stream, peer): (TcpStream, SocketAddr),
+        (stream, peer): (Stream, Peer),
         activity: Arc<Activity>,
         mut shutdown: Shutdown,
     ) {
@@ -151,7 +151,7 @@ impl ConnectionServer {
     async fn respond(
         self: Arc<Self>,
         activity: Arc<Activity>,
-        peer: SocketAddr,
+        peer: Peer,
         mut request: Request<Incoming>,
     ) -> Result<Response<Delivery>, Infallible> {
         let in_flight = InFlight::new(activity);

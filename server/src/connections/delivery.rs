@@ -7,11 +7,15 @@
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use hyper::body::{Body as HttpBody, Buf, Bytes, Frame, SizeHint};
 
 use super::activity::UnsentResponse;
+
+/// How long a client may take to read a response. The time until the response is finished does not count.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A body whose response counts as unsent until hyper has written its last byte to the socket, or has dropped it.
 ///

@@ -12,7 +12,7 @@ use rl_bucket::Algorithm;
 
 use super::bucket_key::{self, CallerPart, Network};
 use super::query::{QueryError, QueryParams};
-use crate::client_address::Proxies;
+use crate::client_address::{Peer, Proxies};
 use crate::config::policies::DEFAULT;
 use crate::config::{CallerFlags, KeyPart, NamedPolicy};
 use crate::limit::{Limit, LimitRequest};
@@ -44,7 +44,7 @@ impl Callers {
     }
 
     /// The caller behind a request that this peer sent.
-    pub(crate) fn caller<'a>(&self, peer: IpAddr, headers: &'a HeaderMap) -> Caller<'a> {
+    pub(crate) fn caller<'a>(&self, peer: Peer, headers: &'a HeaderMap) -> Caller<'a> {
         let lines = headers.get_all(self.proxies.header.name()).iter();
         let is_trusted = self.is_trusted || self.proxies.trusts(peer);
         Caller {
@@ -204,7 +204,8 @@ mod tests {
             (name, HeaderValue::from_static(value))
         });
         let headers = headers.collect();
-        let caller = callers.caller(peer.parse().unwrap(), &headers);
+        let peer = Peer::Tcp((peer.parse::<IpAddr>().unwrap(), 80).into());
+        let caller = callers.caller(peer, &headers);
         let request = callers.limit_request(Algorithm::Token, policy, &caller, Some(query))?;
         Ok(request.limits.into_iter().map(|limit| limit.key).collect())
     }

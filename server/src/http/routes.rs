@@ -5,7 +5,7 @@
 //! `-shape` delays it, build the response. [`super::caller`] reads, [`crate::limiter`] decides, [`super::shaping`] waits
 //! and [`super::response`] builds. [`crate::limit`] defines the request and the answer that they exchange.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use super::negotiate::ResponseFormat;
 use super::policies::{ActivePolicy, Policies};
 use super::shaping::Shaping;
 use super::{cors, fallback, page, response, screening};
+use crate::client_address::Peer;
 use crate::config::{AnswerFlags, Config};
 use crate::limit::{Answer, LimitRequest, Unavailable};
 use crate::limiter::Limiter;
@@ -86,18 +87,18 @@ pub fn router(
 // These two are no `async fn` for the reason given at `limit`.
 fn token(
     State(state): State<Arc<AppState>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> impl Future<Output = Response> {
-    limit(state, Algorithm::Token, peer.ip(), request)
+    limit(state, Algorithm::Token, peer, request)
 }
 
 fn leaky(
     State(state): State<Arc<AppState>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> impl Future<Output = Response> {
-    limit(state, Algorithm::Leaky, peer.ip(), request)
+    limit(state, Algorithm::Leaky, peer, request)
 }
 
 /// Handles a request for a decision.
@@ -108,7 +109,7 @@ fn leaky(
 fn limit(
     state: Arc<AppState>,
     algorithm: Algorithm,
-    peer: IpAddr,
+    peer: Peer,
     request: Request,
 ) -> impl Future<Output = Response> {
     let read = state.read(algorithm, peer, &request);
@@ -138,7 +139,7 @@ impl AppState {
     fn read(
         &self,
         algorithm: Algorithm,
-        peer: IpAddr,
+        peer: Peer,
         request: &Request,
     ) -> Result<ParsedRequest, Box<Response>> {
         let (uri, headers) = (request.uri(), request.headers());
