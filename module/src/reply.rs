@@ -14,7 +14,7 @@ use crate::redis_cell;
 /// The reply of a command that succeeded. A denial is one too: it is no error.
 pub(crate) enum Reply {
     /// Null: RL.PEEK and RL.INFO of a key that does not exist. A bucket that was never used has no key, so this says
-    /// that it is as good as new.
+    /// that it is full (token) or empty (leaky).
     Nil,
     /// An array of integers, [`Decision::to_wire`]: allowed, limit, remaining, retry_after_ms, reset_after_ms, and for
     /// a leaky bucket delay_ms. A bucket of 20 tokens that refills 10 a second and loses one replies `1 20 19 0 100`.

@@ -137,7 +137,8 @@ pub(crate) fn check(key: u64, line: &[&Event], by_migrate: bool) {
             let same = !next || before.is_none_or(is_same);
             took_nothing(&taken, event, same, kept_us, policies(key))
         } else {
-            took_some(&taken, event, kept_us, policies(key))
+            let since_us = before.filter(|_| !next).map(|before| before.before_us);
+            took_some(&taken, event, kept_us, since_us, policies(key))
         };
         if let Some(promise) = broken {
             panic!("{promise}, k{key}: {event:?} after {before:?}");
@@ -146,15 +147,23 @@ pub(crate) fn check(key: u64, line: &[&Event], by_migrate: bool) {
     }
 }
 
-/// The promise that a call that changed its bucket breaks, if any.
+/// The promise that a call that took or refunded tokens breaks, if any. `since_us` is the earliest instant that a call
+/// without a reply may have stored since the call before.
 fn took_some(
     taken: &Taken,
     event: &Event,
     kept_us: Option<i128>,
+    since_us: Option<i128>,
     policies: &[Policy],
 ) -> Option<&'static str> {
     let updated_us = event.updated_us();
-    if updated_us.is_some() && event.read_us().is_none() && updated_us != kept_us {
+    // A refund to a full bucket changes nothing, so the instant may be that of a call without a reply.
+    let is_of_unanswered = event.tokens() < 0
+        && updated_us
+            .zip(since_us)
+            .is_some_and(|(at_us, since_us)| (since_us..=event.after_us).contains(&at_us));
+    let is_known = event.read_us().is_some() || updated_us == kept_us || is_of_unanswered;
+    if updated_us.is_some() && !is_known {
         return Some("P1, at an instant that no clock showed");
     }
     if taken.exceeds(largest(policies)) {
@@ -271,16 +280,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_refund_that_changes_nothing_is_not_counted() {
-        let line = [
-            call(Kind::Cost, 7, 1_000_000, [1, 0], [21_000, 1_000_000]),
-            call(Kind::Refund, 5, 1_021_500, [1, 0], [21_000, 1_000_000]),
-            call(Kind::Cost, 6, 1_020_500, [1, 0], [18_500, 1_020_500]),
-            call(Kind::Cost, 4, 1_021_600, [0, 9], [18_500, 1_020_500]),
-        ];
-        let line: Vec<Event> = (1..)
-            .zip(line)
+    /// Checks a line of these calls, each with its id.
+    fn check_line(calls: Vec<(u64, Event)>) {
+        let line: Vec<Event> = calls
+            .into_iter()
             .map(|(id, event)| Event {
                 id,
                 past: (1..id).rev().collect(),
@@ -288,5 +291,40 @@ mod tests {
             })
             .collect();
         check(2, &line.iter().collect::<Vec<_>>(), false);
+    }
+
+    #[test]
+    fn a_refund_that_changes_nothing_is_not_counted() {
+        check_line(vec![
+            (
+                1,
+                call(Kind::Cost, 7, 1_000_000, [1, 0], [21_000, 1_000_000]),
+            ),
+            (
+                2,
+                call(Kind::Refund, 5, 1_021_500, [1, 0], [21_000, 1_000_000]),
+            ),
+            (
+                3,
+                call(Kind::Cost, 6, 1_020_500, [1, 0], [18_500, 1_020_500]),
+            ),
+            (
+                4,
+                call(Kind::Cost, 4, 1_021_600, [0, 9], [18_500, 1_020_500]),
+            ),
+        ]);
+    }
+
+    /// The call without a reply took 1 token at 1.010 s, which is refilled when the refund comes.
+    #[test]
+    fn a_refund_may_keep_the_instant_of_a_call_without_a_reply() {
+        let first = || (1, call(Kind::Cost, 1, 1_000_000, [1, 0], [3000, 1_000_000]));
+        let refund = |at_us| call(Kind::Refund, 4, 1_020_000, [1, 0], [3000, at_us]);
+        check_line(vec![first(), (3, refund(1_010_000))]);
+        for (id, at_us) in [(2, 1_010_000), (3, 999_999), (3, 1_020_001)] {
+            let checked =
+                std::panic::catch_unwind(|| check_line(vec![first(), (id, refund(at_us))]));
+            assert!(checked.is_err(), "{id}, {at_us}");
+        }
     }
 }

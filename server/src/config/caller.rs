@@ -49,7 +49,7 @@ impl CallerFlags {
         }
     }
 
-    /// Whether no peer may send headers or parameters that tell callers apart.
+    /// Whether no peer may send headers or parameters that distinguish callers.
     pub(crate) fn trusts_nobody(&self) -> bool {
         !self.trust_caller && self.trusted_proxies == Networks::default()
     }

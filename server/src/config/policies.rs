@@ -20,7 +20,7 @@ pub(crate) const DEFAULT: &str = "default";
 pub struct NamedPolicy {
     /// The part of the path behind `/token/` and `/leaky/`.
     pub name: String,
-    /// What tells callers apart, most often the address alone.
+    /// What distinguishes callers, usually the address alone.
     pub key: NonEmpty<KeyPart>,
     /// The limits of each caller. A request is allowed if all of them allow it.
     pub limits: NonEmpty<NamedLimit>,
@@ -37,7 +37,7 @@ pub struct NamedLimit {
     pub policy: Policy,
 }
 
-/// One thing that tells callers apart.
+/// One thing that distinguishes callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyPart {
     /// The caller's IPv4 address or IPv6 network.
@@ -59,7 +59,7 @@ impl NamedPolicy {
         }
     }
 
-    /// The names of the headers that tell callers apart.
+    /// The names of the headers that distinguish callers.
     pub(crate) fn headers(&self) -> impl Iterator<Item = &HeaderName> {
         self.key.iter().filter_map(|part| match part {
             KeyPart::Address => None,

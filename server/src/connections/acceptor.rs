@@ -68,11 +68,11 @@ struct Connections {
     /// The maximum number of connections: `-max-connections`, or what the limit of open files allows.
     max: usize,
     shutdown: Shutdown,
-    /// One task for each connection. Connections that were told to close count until their task has ended.
+    /// One task for each connection. Connections that are being closed count until their task has ended.
     tasks: JoinSet<()>,
     /// The connections that may be closed, by the id of their task.
     ///
-    /// One that was told to close is no longer here, so it is not closed twice.
+    /// One that is being closed is no longer here, so it is not closed twice.
     open: HashMap<Id, (AbortHandle, Arc<Activity>)>,
     /// Throttles the two warnings below, together.
     throttle: LogThrottle,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! rl:{token:login:192.0.2.1}                        one limit without a name
-//! rl:{leaky:api:x-api-key=k1,2001:db8::/64}:hour    the limit `hour`, callers told apart by a header and an address
+//! rl:{leaky:api:x-api-key=k1,2001:db8::/64}:hour    the limit `hour`, callers distinguished by a header and an address
 //! ```
 //!
 //! The braces are the hash tag, so all limits of one caller and policy are in one hash slot. Two different lists of
@@ -32,7 +32,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'@')
     .remove(b'+');
 
-/// An address as callers are told apart by it: an IPv4 address, or the network of an IPv6 address.
+/// What distinguishes callers by their address: an IPv4 address, or the network of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Network {
     V4(std::net::Ipv4Addr),

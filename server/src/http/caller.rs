@@ -30,7 +30,7 @@ pub(crate) struct Callers {
 pub(crate) struct Caller<'a> {
     /// The peer's address, or the one that trusted proxies report, in canonical form.
     pub(crate) address: IpAddr,
-    /// The headers, if the peer is trusted to send those that tell callers apart.
+    /// The headers, if the peer is trusted to send those that distinguish callers.
     headers: Option<&'a HeaderMap>,
 }
 

@@ -78,7 +78,7 @@ pub(super) enum DisconnectReason {
     Lost,
     /// Several calls in a row had no reply.
     Silent,
-    /// A reply does not fit its call, so later replies may not fit theirs either.
+    /// A reply does not match its call, so later replies may not match theirs either.
     Mismatched,
     /// The server refuses all calls with this error code.
     Rejecting(String),

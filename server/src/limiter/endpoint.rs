@@ -11,7 +11,7 @@ use super::client::{ConnectError, primary_by_sentinel};
 use crate::limit::Unavailable;
 use crate::redis_address::{Server, sentinel_logins, with_host_port};
 
-/// How long one Sentinel may take to connect, and then to answer. A Sentinel that wants a login is asked twice.
+/// How long one Sentinel may take to connect, and then to answer. A Sentinel that requires a login gets two queries.
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Where to connect. It is displayed as log lines name it, without a login.
@@ -30,7 +30,7 @@ impl Endpoint {
     ///
     /// If no Sentinel names a primary.
     ///
-    /// The error of the last Sentinel that was asked. A fixed address never fails here; whether it can be reached is
+    /// The error of the last Sentinel that was queried. A fixed address never fails here; whether it can be reached is
     /// found when connecting.
     pub(super) async fn server(&self) -> Result<Server, ConnectError> {
         match self {

@@ -4,7 +4,7 @@
 //! One task per link, [`maintain`], makes the connections and is the only place that changes the [`LinkState`]; the
 //! states and what leads from one to the next are in [`super::breaker`]. Requests read the state and make their calls
 //! over the current [`LiveConnection`]. It counts and times the calls, and reports to [`maintain`] why the connection
-//! cannot be used any longer: it was closed, Redis is silent, a reply does not fit its call, or Redis refuses all calls.
+//! cannot be used any longer: it was closed, Redis is silent, a reply does not match its call, or Redis refuses all calls.
 //!
 //! Requests never connect. No call is sent twice, since Redis may have carried out the first and would take the tokens
 //! again.

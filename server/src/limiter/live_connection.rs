@@ -58,7 +58,7 @@ pub(super) struct LiveConnection {
     check_is_due: Notify,
     /// Holds the first reason to give the connection up. Later ones do not matter.
     disconnect: mpsc::Sender<DisconnectReason>,
-    /// Set by the first reply that does not fit its call. All replies after it may belong to other calls.
+    /// Set by the first reply that does not match its call. All replies after it may belong to other calls.
     has_mismatch: AtomicBool,
 }
 
@@ -213,7 +213,7 @@ impl LiveConnection {
         }
     }
 
-    /// Returns the reply, or [`CallError::Mismatched`] if it or an earlier one does not fit its call.
+    /// Returns the reply, or [`CallError::Mismatched`] if it or an earlier one does not match its call.
     ///
     /// Once a reply went to the wrong call, later ones that happen to fit cannot be trusted either, so none of them is
     /// used. A reply with a reason to give the connection up is still returned to its request.

@@ -1,7 +1,7 @@
 //! A bounded table of values by key, shared by all threads. When it is full it evicts the least recently used key.
 //!
-//! The deny cache and the local buckets keep their callers in it. Both can lose one: an evicted denial is asked of
-//! Redis again, and an evicted local bucket starts anew.
+//! The deny cache and the local buckets keep their callers in it. Both can lose one: an evicted denial is requested
+//! from Redis again, and an evicted local bucket starts anew.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
