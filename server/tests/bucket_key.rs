@@ -58,10 +58,28 @@ enum Owned {
     Sha256(String, Vec<u8>),
 }
 
-/// Bytes that are likely to collide: those that separate, and few others.
+/// Values that look like parts of keys, so that a byte that is not encoded makes two keys the same.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    let byte = prop::sample::select(b"a1:,={}%/. \xff".as_slice());
-    prop::collection::vec(byte, 1..8)
+    let fragments = [
+        "a",
+        "1",
+        ",",
+        ",a=1",
+        ",192.0.2.1",
+        ",a::/64",
+        ":sha256=",
+        ":long=",
+        "=",
+        ":key=a",
+        "%",
+        "2C",
+        "{",
+        "}",
+        "}:a",
+        "\u{e9}",
+    ];
+    let fragment = prop::sample::select(fragments.to_vec());
+    prop::collection::vec(fragment, 1..4).prop_map(|fragments| fragments.concat().into_bytes())
 }
 
 fn part() -> impl Strategy<Value = Owned> {
@@ -112,6 +130,22 @@ proptest! {
             let other = seen.entry(key_of(identity)).or_insert(identity);
             prop_assert_eq!(*other, identity);
         }
+    }
+
+    /// P11. The caller sends as its header what the key of another caller holds in place of the header and all that follows.
+    #[test]
+    fn a_header_that_looks_like_the_end_of_a_key_is_another_caller(
+        value in bytes(),
+        others in prop::collection::vec(part(), 0..3),
+    ) {
+        let first = Owned::Header("a".to_owned(), value);
+        let parts = [vec![first], others].concat();
+        let identity = (true, "a".to_owned(), Ok(parts), None);
+        let key = key_of(&identity);
+        let end = key.strip_prefix("rl:{token:a:a=").and_then(|end| end.strip_suffix('}'));
+        let header = Owned::Header("a".to_owned(), end.unwrap_or_default().into());
+        let attacker = (true, "a".to_owned(), Ok(vec![header]), None);
+        prop_assert!(identity == attacker || key != key_of(&attacker), "{}", key);
     }
 
     /// P11. The hash tag is what Redis Cluster takes: from the first `{` to the next `}`.

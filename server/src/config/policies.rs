@@ -2,6 +2,7 @@
 //!
 //! [`grammar`] says what it may hold. Which policies are in force, and when the file is read again, is up to `http/policies.rs`.
 
+mod errors;
 mod grammar;
 
 use std::fmt;

@@ -55,20 +55,21 @@ pub(crate) fn add(
     });
     insert(RATELIMIT, &|text| write_list(text, all(), write_remaining));
     let deciding = decisions.deciding();
-    let is_deciding = |(_, decision): &(_, &Decision)| std::ptr::eq(*decision, deciding);
+    let is_deciding = |(_, decision): &Limit<'_>| std::ptr::eq(*decision, deciding);
     let reset_s = all()
         .find(is_deciding)
         .and_then(|((_, policy), _)| effective_window_s(policy.rate(), deciding));
-    let integer = |n: u64| move |text: &mut String| write!(text, "{n}");
-    if x_ratelimit {
-        insert(X_RATELIMIT_LIMIT, &integer(deciding.limit));
-        insert(X_RATELIMIT_REMAINING, &integer(deciding.remaining));
-    }
-    if let Some(reset_s) = reset_s.filter(|_| x_ratelimit) {
-        insert(X_RATELIMIT_RESET, &integer(reset_s));
-    }
-    if let Some(wait_s) = reset_s.filter(|_| deciding.allowed == 0) {
-        insert(RETRY_AFTER, &integer(wait_s));
+    let older = [
+        (X_RATELIMIT_LIMIT, Some(deciding.limit)),
+        (X_RATELIMIT_REMAINING, Some(deciding.remaining)),
+        (X_RATELIMIT_RESET, reset_s),
+    ];
+    let older = older.into_iter().filter(|_| x_ratelimit);
+    let wait_s = reset_s.filter(|_| deciding.allowed == 0);
+    for (name, integer) in older.chain([(RETRY_AFTER, wait_s)]) {
+        if let Some(integer) = integer {
+            insert(name, &|text| write!(text, "{integer}"));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use nonempty::NonEmpty;
 use rl_bucket::{
     Algorithm, BatchBucket, Bucket, Change, Charge, DebtTooLarge, Decision, Policy, Request, State,
-    UnixMicros, decide_batch,
+    Tokens, UnixMicros, decide_batch,
 };
 
 use super::table::Table;
@@ -66,44 +66,41 @@ fn decide(
     Ok(decision)
 }
 
-/// Decides a request to several buckets and updates their states: all are charged, or none.
+/// Decides a request to several buckets and updates their states.
 fn decide_all(
     request: &LimitRequest,
     states: &mut [Option<State>],
     now: UnixMicros,
 ) -> Result<Decisions, DebtTooLarge> {
     let limits = request.limits.iter().zip(states.iter());
-    let mut buckets: Vec<BatchBucket> = limits
+    let mut buckets: Vec<Bucket> = limits
         .map(|(limit, state)| open(request.algorithm, limit.policy, *state, now))
-        .map(BatchBucket::new)
         .collect();
-    let decisions = match request.charge {
-        Request::Cost(cost) => {
-            let charge = |bucket| Charge { bucket, cost };
-            let charges: Vec<Charge> = (0..buckets.len()).map(charge).collect();
-            let mut decisions = Vec::with_capacity(buckets.len());
-            decide_batch(&mut buckets, &charges, |decision| decisions.push(decision));
-            let changes = buckets.iter().map(BatchBucket::change);
-            changes
-                .zip(states)
-                .for_each(|(change, state)| apply(change, state));
-            decisions
-        }
-        // These are never denied, so each bucket can be charged alone.
+    let (decisions, changes) = match request.charge {
+        Request::Cost(cost) => charge_all(&buckets, cost),
+        // The others are never denied, so each bucket decides alone. If one fails, no state has changed yet.
         charge => {
-            let decide = |bucket: &mut BatchBucket| bucket.bucket.decide(charge);
-            let decisions: Result<Vec<Decision>, _> = buckets.iter_mut().map(decide).collect();
-            let decisions = decisions?;
-            let changes = buckets.iter().map(|bucket| bucket.bucket.change());
-            changes
-                .zip(states)
-                .for_each(|(change, state)| apply(change, state));
-            decisions
+            let decide = |bucket: &mut Bucket| bucket.decide(charge);
+            let decisions = buckets.iter_mut().map(decide).collect::<Result<_, _>>()?;
+            (decisions, buckets.iter().map(Bucket::change).collect())
         }
     };
-    Ok(Decisions(
-        NonEmpty::from_vec(decisions).expect("one decision for each limit"),
-    ))
+    for (change, state) in changes.into_iter().zip(states) {
+        apply(change, state);
+    }
+    let decisions = NonEmpty::from_vec(decisions);
+    Ok(Decisions(decisions.expect("one for each limit")))
+}
+
+/// Charges all buckets or none. Returns the decision and the change of each.
+fn charge_all(buckets: &[Bucket], cost: Tokens) -> (Vec<Decision>, Vec<Change>) {
+    let mut batch: Vec<BatchBucket> = buckets.iter().copied().map(BatchBucket::new).collect();
+    let charge = |bucket| Charge { bucket, cost };
+    let charges: Vec<Charge> = (0..batch.len()).map(charge).collect();
+    let mut decisions = Vec::with_capacity(batch.len());
+    decide_batch(&mut batch, &charges, |decision| decisions.push(decision));
+    let changes = batch.iter().map(BatchBucket::change).collect();
+    (decisions, changes)
 }
 
 /// Opens a bucket. A state of the other algorithm is replaced by a new bucket.
@@ -122,7 +119,7 @@ fn apply(change: Change, state: &mut Option<State>) {
 
 #[cfg(test)]
 mod tests {
-    use rl_bucket::{Capacity, Rate, Tokens};
+    use rl_bucket::{Capacity, Rate};
 
     use super::*;
     use crate::limit::Limit;

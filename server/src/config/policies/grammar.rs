@@ -9,6 +9,7 @@ use rl_bucket::{Capacity, Policy, Rate};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::errors::Errors;
 use super::{DEFAULT, KeyPart, NamedLimit, NamedPolicy};
 use crate::config::values;
 
@@ -45,35 +46,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<NamedPolicy>, Vec<(usize, String)>
             policies.extend(policy(name, value, &mut errors));
         }
     }
-    match errors.0.is_empty() {
-        true => Ok(policies),
-        false => Err(errors.with_lines(text)),
-    }
-}
-
-/// Errors with the position of each in bytes.
-#[derive(Default)]
-struct Errors(Vec<(usize, String)>);
-
-impl Errors {
-    fn add(&mut self, at: usize, field: &str, reason: &str) {
-        let text = match field {
-            "" => reason.to_owned(),
-            field => format!("{field}: {reason}"),
-        };
-        self.0.push((at, text));
-    }
-
-    /// The value, or `None` after an error is added.
-    fn ok<T>(&mut self, at: usize, field: &str, result: Result<T, &str>) -> Option<T> {
-        result.map_err(|reason| self.add(at, field, reason)).ok()
-    }
-
-    fn with_lines(mut self, text: &str) -> Vec<(usize, String)> {
-        self.0.sort_by_key(|(at, _)| *at);
-        let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
-        let errors = self.0.into_iter();
-        errors.map(|(at, reason)| (line(at), reason)).collect()
+    match errors.count() {
+        0 => Ok(policies),
+        _ => Err(errors.with_lines(text)),
     }
 }
 
@@ -83,13 +58,36 @@ type Value<'i> = Spanned<DeValue<'i>>;
 /// Reads one policy. `None` if it has an error.
 fn policy(name: &Name<'_>, value: &Value<'_>, errors: &mut Errors) -> Option<NamedPolicy> {
     let (at, policy_name) = (name.span().start, name.get_ref());
-    let errors_before = errors.0.len();
+    let errors_before = errors.count();
     errors.ok(at, policy_name, check_policy_name(policy_name));
     let Some(table) = value.get_ref().as_table() else {
         let reason = format!("expected a table, as in [{policy_name}]");
         errors.add(at, policy_name, &reason);
         return None;
     };
+    let (key, limits, dry_run) = policy_fields(policy_name, table, errors);
+    if limits.is_none() {
+        let reason = "no limits: add limits = [{ rate = \"10/s\", burst = 20 }]";
+        errors.add(at, policy_name, reason);
+    }
+    let limits = NonEmpty::from_vec(limits.unwrap_or_default())?;
+    (errors.count() == errors_before).then(|| NamedPolicy {
+        name: policy_name.to_string(),
+        key: key.unwrap_or(NonEmpty::new(KeyPart::Address)),
+        limits,
+        dry_run: dry_run.unwrap_or(false),
+    })
+}
+
+/// The values of `key`, `limits` and `dry_run`, if they are there.
+type PolicyFields = (
+    Option<NonEmpty<KeyPart>>,
+    Option<Vec<NamedLimit>>,
+    Option<bool>,
+);
+
+/// Reads the fields of a policy.
+fn policy_fields(policy_name: &str, table: &DeTable<'_>, errors: &mut Errors) -> PolicyFields {
     let (mut key, mut limits, mut dry_run) = (None, None, None);
     for (field, value) in table {
         let at = value.span().start;
@@ -104,20 +102,7 @@ fn policy(name: &Name<'_>, value: &Value<'_>, errors: &mut Errors) -> Option<Nam
             _ => errors.add(field.span().start, &path, &unknown(POLICY_FIELDS)),
         }
     }
-    if limits.is_none() {
-        errors.add(
-            at,
-            policy_name,
-            "no limits: add limits = [{ rate = \"10/s\", burst = 20 }]",
-        );
-    }
-    let limits = NonEmpty::from_vec(limits.unwrap_or_default())?;
-    (errors.0.len() == errors_before).then(|| NamedPolicy {
-        name: policy_name.to_string(),
-        key: key.unwrap_or(NonEmpty::new(KeyPart::Address)),
-        limits,
-        dry_run: dry_run.unwrap_or(false),
-    })
+    (key, limits, dry_run)
 }
 
 fn unknown(fields: &str) -> String {
@@ -203,7 +188,7 @@ fn limit(path: &str, value: &Value<'_>, errors: &mut Errors) -> Option<NamedLimi
     let at = value.span().start;
     let table = value.get_ref().as_table();
     let table = table.ok_or("expected a table such as { rate = \"10/s\", burst = 20 }");
-    let errors_before = errors.0.len();
+    let errors_before = errors.count();
     let (mut name, mut rate, mut burst) = (None, None, None);
     let table = errors.ok(at, path, table)?;
     for (field, value) in table {
@@ -222,7 +207,7 @@ fn limit(path: &str, value: &Value<'_>, errors: &mut Errors) -> Option<NamedLimi
         }
     }
     let policy = Policy::new(rate?, burst?);
-    (errors.0.len() == errors_before).then_some(NamedLimit { name, policy })
+    (errors.count() == errors_before).then_some(NamedLimit { name, policy })
 }
 
 fn limit_name(value: &DeValue<'_>) -> Result<String, &'static str> {
