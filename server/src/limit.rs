@@ -12,6 +12,9 @@ use rl_bucket::{Algorithm, Capacity, Decision, Policy, Rate, Request, Tokens};
 /// The key of all probes. A probe takes no tokens, so no bucket is ever stored there.
 const PROBE_KEY: &str = "rl:probe";
 
+/// What the keys of named policies begin with, and no other keys do.
+pub(crate) const POLICY_KEY_PREFIX: &str = "rl:{";
+
 /// The smallest capacity of a unique probe, 2^47. Few configured policies are that large.
 const MIN_UNIQUE_CAPACITY: u64 = 1 << 47;
 
@@ -46,10 +49,24 @@ impl LimitRequest {
         }
     }
 
-    /// The key of the first bucket. It differs for each caller and policy, so it stands for both.
+    /// The key of the first bucket.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.limits.head.key
+    }
+
+    /// What the keys of all limits of one caller and policy have in common: the key up to the end of its hash tag, or the
+    /// whole key if it has none. It does not change when the limits of the policy do.
+    #[must_use]
+    pub fn caller(&self) -> &str {
+        let key = self.key();
+        match key
+            .strip_prefix(POLICY_KEY_PREFIX)
+            .and_then(|rest| rest.find('}'))
+        {
+            Some(end) => &key[..=POLICY_KEY_PREFIX.len() + end],
+            None => key,
+        }
     }
 
     /// A request that takes nothing and stores nothing. Its answer shows whether Redis decides.
@@ -157,7 +174,10 @@ pub enum Unavailable {
     Overloaded(Overload),
     /// A forced charge would put a bucket into a debt that it cannot hold. The caller is wrong, and `-on-outage` does not
     /// apply.
-    DebtTooLarge,
+    DebtTooLarge {
+        /// Whether other limits of the policy were charged: EXEC makes all calls, also if one of them fails.
+        others_charged: bool,
+    },
 }
 
 /// The bound that an overloaded request exceeds.
@@ -190,10 +210,15 @@ impl fmt::Display for Unavailable {
             ),
             Self::Refused(code) => write!(f, "Redis refused the call: {code}"),
             Self::Overloaded(overload) => write!(f, "overloaded: {overload}"),
-            Self::DebtTooLarge => write!(
+            Self::DebtTooLarge { others_charged } => write!(
                 f,
-                "force: a bucket holds at most {} tokens of debt",
-                Tokens::MAX.get()
+                "force: a bucket holds at most {} tokens of debt{}",
+                Tokens::MAX.get(),
+                if *others_charged {
+                    "; the other limits of the policy were charged"
+                } else {
+                    ""
+                }
             ),
         }
     }
@@ -216,6 +241,20 @@ mod tests {
 
     fn decisions<const N: usize>(all: [Decision; N]) -> Decisions {
         Decisions(NonEmpty::from_vec(all.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn all_limits_of_a_caller_and_policy_have_one_caller() {
+        let caller = |key: &str| {
+            let policy = LimitRequest::unique_probe().limits.head.policy;
+            let charge = Request::Cost(Tokens::ONE);
+            let request = LimitRequest::single(Algorithm::Token, key.to_owned(), policy, charge);
+            request.caller().to_owned()
+        };
+        assert_eq!(caller("rl:{token:a:::1/64}:hour"), "rl:{token:a:::1/64}");
+        assert_eq!(caller("rl:{token:a:b}"), "rl:{token:a:b}");
+        assert_eq!(caller("rl:token:key:{a}:b"), "rl:token:key:{a}:b");
+        assert_eq!(caller("rl:{"), "rl:{");
     }
 
     #[test]

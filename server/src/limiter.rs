@@ -160,7 +160,7 @@ impl Inner {
         request: &LimitRequest,
         reason: Unavailable,
     ) -> Result<Answer, Unavailable> {
-        if reason == Unavailable::DebtTooLarge {
+        if let Unavailable::DebtTooLarge { .. } = reason {
             return Err(reason);
         }
         self.metrics.count_undecided(&reason);
@@ -229,7 +229,9 @@ impl Fallback {
             Self::Allow => Ok(Answer::Degraded(None)),
             Self::Local(local) => match local.decide(request) {
                 Ok(decisions) => Ok(Answer::Degraded(Some(decisions))),
-                Err(DebtTooLarge) => Err(Unavailable::DebtTooLarge),
+                Err(DebtTooLarge) => Err(Unavailable::DebtTooLarge {
+                    others_charged: false,
+                }),
             },
         }
     }

@@ -38,9 +38,7 @@ async fn run(config: Config) -> io::Result<()> {
     let policy = config.policy.policy();
     let metrics = Arc::new(Metrics::new(policy, config.answers.deny_status));
     let policies = Policies::new(&config.policy, &config.caller, &metrics);
-    if !config.policy.policies.is_empty() {
-        reload_on_sighup(policies.clone())?;
-    }
+    reload_on_sighup(policies.clone())?;
     let limiter = Limiter::new(&config.redis, &metrics).map_err(io::Error::other)?;
     let operations = Operations::new(limiter.clone(), policy, &metrics, &shutdown);
     let routes = router(&config, policies, limiter, &metrics, &shutdown).merge(operations.health());

@@ -50,6 +50,21 @@ fn a_secret_and_a_long_value_are_hashed() {
     assert!(hashed.starts_with("rl:{token:a::key:long="), "{hashed}");
 }
 
+#[test]
+fn a_key_is_never_longer_than_600_bytes() {
+    let value = [0xff; 128];
+    let parts = |count| vec![CallerPart::Header("a", &value); count];
+    let tag = |count| hash_tag(Algorithm::Token, "a", parts(count));
+    assert!(tag(1).starts_with("rl:{token:a:a=%FF%FF") && tag(1).len() > 384);
+    assert!(tag(2).starts_with("rl:{token:a::long="), "{}", tag(2));
+    assert_ne!(tag(2), tag(3));
+    let longest = "a".repeat(64);
+    for count in 1..=8 {
+        let tag = hash_tag(Algorithm::Token, &longest, parts(count));
+        assert!(of_limit(&tag, Some(&longest)).len() <= 600);
+    }
+}
+
 /// A part with its own data.
 #[derive(Clone, Debug, PartialEq)]
 enum Owned {

@@ -38,6 +38,7 @@ mod page_charts; // the counts, levels and streams that the page shows
 mod peek; // RL.PEEK
 mod persistence; // RDB and AOF, with and without the module
 mod policies; // named policies: routes, keys, several limits, dry run, reload
+mod policies_attacked; // attacks on named policies that worked once
 mod policy_limits; // the limits of policies under load, in a cluster, in outages, in the deny cache
 mod propagation; // a new replica or AOF misses no change, though none is sent while there is none
 mod proxies; // behind a real nginx, configured as in server/README.md, and behind two in a row

@@ -7,6 +7,7 @@ mod grammar;
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use axum::http::HeaderName;
@@ -94,20 +95,28 @@ impl fmt::Display for FileError {
 ///
 /// Every error of the file, in the order of its lines.
 pub(crate) fn read(path: &Path) -> Result<Vec<NamedPolicy>, Vec<FileError>> {
-    let file = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| {
-        vec![FileError {
-            file: file.clone(),
-            line: None,
-            reason: error.to_string(),
-        }]
-    })?;
+    let error = |(line, reason)| FileError {
+        file: path.display().to_string(),
+        line,
+        reason,
+    };
+    let text = read_text(path).map_err(|reason| vec![error(reason)])?;
     grammar::parse(&text).map_err(|errors| {
-        let located = errors.into_iter().map(|(line, reason)| FileError {
-            file: file.clone(),
-            line: Some(line),
-            reason,
-        });
-        located.collect()
+        let errors = errors.into_iter();
+        let errors = errors.map(|(line, reason)| error((Some(line), reason)));
+        errors.collect()
+    })
+}
+
+/// Reads a regular file: a pipe could block for ever. An error may have a line.
+fn read_text(path: &Path) -> Result<String, (Option<usize>, String)> {
+    let failed = |error: io::Error| (None, error.to_string());
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err((None, "not a regular file".to_owned()));
+    }
+    String::from_utf8(fs::read(path).map_err(failed)?).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        (Some(line), "not UTF-8".to_owned())
     })
 }

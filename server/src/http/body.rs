@@ -87,10 +87,12 @@ fn limits<'a>(
     if policy.limits.tail.is_empty() {
         return Vec::new();
     }
+    // 0 for a denial: a limit that did not deny has a delay of its own, but the request does not proceed.
+    let max_delay_ms = decisions.delay_ms();
     let pairs = policy.limits.iter().zip(&decisions.0);
     let numbers = pairs.map(|(limit, decision)| LimitNumbers {
         name: limit.name.as_deref().unwrap_or_default(),
-        numbers: Numbers::new(algorithm, decision, decision.delay_ms),
+        numbers: Numbers::new(algorithm, decision, decision.delay_ms.min(max_delay_ms)),
     });
     numbers.collect()
 }

@@ -21,6 +21,9 @@ use sha2::{Digest, Sha256};
 /// The longest value that is part of a key, in bytes. A longer one is hashed.
 const MAX_VALUE_BYTES: usize = 128;
 
+/// The longest hash tag, in bytes. Of a longer one, which takes several parts, the caller is hashed.
+const MAX_TAG_BYTES: usize = 512;
+
 /// The bytes that are percent-encoded. What is left out here has no meaning in keys.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -119,9 +122,16 @@ pub(crate) fn hash_tag<'a>(
     parts: impl IntoIterator<Item = CallerPart<'a>>,
 ) -> String {
     let mut key = format!("rl:{{{}:{policy}:", algorithm.name());
+    let caller_at = key.len();
     for (index, part) in parts.into_iter().enumerate() {
         let separator = if index == 0 { "" } else { "," };
         let _ = write!(key, "{separator}{part}");
+    }
+    if key.len() > MAX_TAG_BYTES {
+        let hash = hash(&key.as_bytes()[caller_at..]);
+        key.truncate(caller_at);
+        // No part begins like this.
+        let _ = write!(key, ":long={hash}");
     }
     key.push('}');
     key

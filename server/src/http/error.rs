@@ -82,7 +82,7 @@ impl HttpError {
         match self {
             Self::PathNotFound(_) | Self::PolicyNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Query(_) | Self::Unavailable(Unavailable::DebtTooLarge) => {
+            Self::Query(_) | Self::Unavailable(Unavailable::DebtTooLarge { .. }) => {
                 StatusCode::BAD_REQUEST
             }
             Self::Rejected(reason) => reason.status(),

@@ -3,9 +3,10 @@
 //! The file's grammar is in [`crate::config`]. A request keeps the policy that it began with, so a reload neither loses a
 //! request nor decides one twice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use axum::http::HeaderName;
 use rl_bucket::Algorithm;
 use tracing::{error, info, warn};
 
@@ -52,6 +53,8 @@ pub struct Policies(Arc<Inner>);
 
 struct Inner {
     flags: PolicyFlags,
+    /// Whether no peer may send the headers that distinguish callers.
+    trusts_nobody: bool,
     metrics: Arc<Metrics>,
     default: Arc<ActivePolicy>,
     named: RwLock<ByName>,
@@ -60,29 +63,33 @@ struct Inner {
 impl Policies {
     /// The policy of `-rate` and `-burst`, and those of the file as it was when the flags were read.
     ///
-    /// Logs a warning for each policy whose headers cannot count under the flags of `caller`.
+    /// Logs a warning for each header of a policy that cannot count under the flags of `caller`, then and at each reload.
     #[must_use]
     pub fn new(flags: &PolicyFlags, caller: &CallerFlags, metrics: &Arc<Metrics>) -> Self {
         let default = NamedPolicy::by_address(DEFAULT, flags.policy());
-        if caller.trusts_nobody() {
-            flags.named.iter().for_each(warn_of_headers);
-        }
-        Self(Arc::new(Inner {
+        let policies = Self(Arc::new(Inner {
             flags: flags.clone(),
+            trusts_nobody: caller.trusts_nobody(),
             metrics: metrics.clone(),
             default: Arc::new(ActivePolicy::new(default, metrics)),
-            named: RwLock::new(active(flags.named.clone(), metrics)),
-        }))
+            named: RwLock::default(),
+        }));
+        policies.replace(flags.named.clone());
+        policies
     }
 
     /// Reads the file again. If it has errors, the policies from before stay in force. Logs what happened.
     pub fn reload(&self) {
         let (file, metrics) = (&self.0.flags.policies, &self.0.metrics);
+        if file.is_empty() {
+            warn!("SIGHUP: nothing to read again without -policies");
+            return;
+        }
         match self.0.flags.read_named() {
             Ok(policies) => {
-                info!("{file}: {} policies are in force", policies.len());
-                let policies = active(policies, metrics);
-                *self.0.named.write().unwrap_or_else(PoisonError::into_inner) = policies;
+                let count = policies.len();
+                let removed = self.replace(policies).join(", ");
+                info!("{file}: {count} policies are in force; removed: [{removed}]");
                 metrics.policies.reloaded.inc();
             }
             Err(errors) => {
@@ -93,6 +100,24 @@ impl Policies {
                 metrics.policies.failed.inc();
             }
         }
+    }
+
+    /// Puts these policies in force. Returns the names that are no longer there.
+    fn replace(&self, policies: Vec<NamedPolicy>) -> Vec<String> {
+        let Inner { metrics, named, .. } = &*self.0;
+        if self.0.trusts_nobody {
+            policies.iter().for_each(warn_of_headers);
+        }
+        let new = active(policies, metrics);
+        let mut named = named.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *named, new);
+        let mut removed: Vec<String> = old.into_keys().collect();
+        removed.retain(|name| !named.contains_key(name));
+        removed.sort();
+        for name in &removed {
+            metrics.decisions.remove_policy(name);
+        }
+        removed
     }
 
     /// The policy of `-rate` and `-burst`.
@@ -119,7 +144,8 @@ fn active(policies: Vec<NamedPolicy>, metrics: &Metrics) -> ByName {
 }
 
 fn warn_of_headers(policy: &NamedPolicy) {
-    for header in policy.headers() {
+    let headers: BTreeSet<&str> = policy.headers().map(HeaderName::as_str).collect();
+    for header in headers {
         warn!(
             "policy {}: the header {header} never counts, because no peer is trusted: \
              set -trusted-proxies or -trust-caller",

@@ -71,17 +71,32 @@ pub fn router(
     };
     let router = page
         .route("/token", get(token))
-        .route("/token/{*policy}", any(token))
+        .route("/token/{policy}", any(token))
         .route("/leaky", get(leaky))
-        .route("/leaky/{*policy}", any(leaky))
+        .route("/leaky/{policy}", any(leaky))
         .fallback(fallback::unknown_path)
         .method_not_allowed_fallback(fallback::unknown_method)
-        .with_state(state);
-    // Around everything, so that a script can read every error, and a preflight is answered before its method is refused.
-    match cors::layer(&config.answers.cors_origins) {
+        .with_state(state.clone());
+    // Around all routes of scripts, so that a script can read every error, and a preflight is answered before its method
+    // is refused.
+    let router = match cors::layer(&config.answers.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
-    }
+    };
+    router.merge(routes_of_proxies(state))
+}
+
+/// Everything below the name of a policy. Proxies append the path of the request that they ask about, and keep its method.
+///
+/// Without CORS: its layer would answer every OPTIONS request, so that a client whose request a proxy asks about would
+/// reach the application without a decision.
+fn routes_of_proxies(state: Arc<AppState>) -> Router {
+    Router::new()
+        .route("/token/{policy}/", any(token))
+        .route("/token/{policy}/{*below}", any(token))
+        .route("/leaky/{policy}/", any(leaky))
+        .route("/leaky/{policy}/{*below}", any(leaky))
+        .with_state(state)
 }
 
 // These two are no `async fn` for the reason given at `limit`.
@@ -240,14 +255,15 @@ impl AppState {
     ) -> Result<Answer, HttpError> {
         let is_dry_run = policy.policy.dry_run;
         let answer = match self.limiter.decide(request).await {
-            Err(reason) if is_dry_run && reason != Unavailable::DebtTooLarge => {
+            Err(reason) if is_dry_run && !matches!(reason, Unavailable::DebtTooLarge { .. }) => {
                 Ok(Answer::Degraded(None))
             }
             answer => answer,
         };
-        let outcome = Outcome::new(&answer, is_dry_run);
-        policy.counters.count(request.algorithm, outcome);
-        debug!(policy = policy.policy.name, key = request.key(), ?outcome);
+        if let Some(outcome) = Outcome::new(&answer, is_dry_run) {
+            policy.counters.count(request.algorithm, outcome);
+            debug!(policy = policy.policy.name, key = request.key(), ?outcome);
+        }
         Ok(answer?)
     }
 }

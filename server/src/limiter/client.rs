@@ -4,10 +4,15 @@
 //! It sets no deadlines for calls and judges no connection; that is in [`super::live_connection`]. No call is sent
 //! twice: the crate's multiplexed connection does not retry either.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, Client, ErrorKind, PushInfo, PushKind, RedisError, Value};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, Pipeline, PushInfo, PushKind, RedisError, Value,
+};
+
+use tokio::sync::OnceCell;
 
 use super::call_error::CallError;
 use super::slots::Slots;
@@ -61,7 +66,11 @@ impl From<RedisError> for ConnectError {
 
 /// A connection that many calls use at once. Dropping the last clone closes it.
 #[derive(Clone, Debug)]
-pub(super) struct Connection(MultiplexedConnection);
+pub(super) struct Connection {
+    connection: MultiplexedConnection,
+    /// Whether the user may run transactions. Empty until one is needed.
+    transactions: Arc<OnceCell<bool>>,
+}
 
 impl Connection {
     /// Connects and logs in. `on_close` is called when the other side closes the connection, or an error does.
@@ -83,7 +92,11 @@ impl Connection {
             });
         let client = Client::open(server.clone())?;
         let connection = client.get_multiplexed_async_connection_with_config(&config);
-        connection.await.map(Self).map_err(ConnectError::from)
+        let connection = connection.await.map_err(ConnectError::from)?;
+        Ok(Self {
+            connection,
+            transactions: Arc::default(),
+        })
     }
 
     /// Sends the request and waits for its decisions.
@@ -91,19 +104,43 @@ impl Connection {
     /// It is one call, unless it forces or refunds a charge of several buckets: no command does that, so it is one
     /// transaction.
     pub(super) async fn decide(&self, request: &LimitRequest) -> Result<Decisions, CallError> {
-        let mut connection = self.0.clone();
+        let mut connection = self.connection.clone();
         match transaction(request) {
             None => {
                 let reply = connection.send_packed_command(&command(request)).await;
                 decisions(reply.map_err(|_| CallError::Closed)?, request)
             }
-            Some(calls) => {
-                let replies = connection
-                    .send_packed_commands(&calls, 0, calls.len())
-                    .await;
-                transaction_decisions(replies.map_err(|_| CallError::Closed)?, request)
-            }
+            // Boxed, since it is rare and would make the future of every request larger.
+            Some(calls) => Box::pin(self.transact(&calls, request)).await,
         }
+    }
+
+    async fn transact(
+        &self,
+        calls: &Pipeline,
+        request: &LimitRequest,
+    ) -> Result<Decisions, CallError> {
+        let is_allowed = self.transactions.get_or_try_init(|| self.may_transact());
+        if !*is_allowed.await? {
+            let reason = Unavailable::Refused("NOPERM".to_owned());
+            return Err(CallError::Undecided(reason));
+        }
+        transaction_decisions(self.send_all(calls).await?, request)
+    }
+
+    /// Whether the user may run MULTI and EXEC. If MULTI were refused, Redis would make the calls behind it one by one.
+    async fn may_transact(&self) -> Result<bool, CallError> {
+        let mut calls = redis::pipe();
+        calls.cmd("MULTI").cmd("EXEC");
+        let replies = self.send_all(&calls).await?;
+        Ok(matches!(replies.as_slice(), [Value::Okay, Value::Array(_)]))
+    }
+
+    /// Sends calls together and returns their replies, of which some may be errors.
+    async fn send_all(&self, calls: &Pipeline) -> Result<Vec<Value>, CallError> {
+        let mut connection = self.connection.clone();
+        let replies = connection.send_packed_commands(calls, 0, calls.len());
+        replies.await.map_err(|_| CallError::Closed)
     }
 
     /// Like [`Connection::decide`], for a node that is still importing the slot of the keys. ASKING precedes the call.
@@ -119,7 +156,11 @@ impl Connection {
         }
         let mut commands = redis::pipe();
         commands.cmd("ASKING").add_command(command(request));
-        let replies = self.0.clone().send_packed_commands(&commands, 1, 1).await;
+        let replies = self
+            .connection
+            .clone()
+            .send_packed_commands(&commands, 1, 1)
+            .await;
         let reply = replies.map_err(|_| CallError::Closed)?.pop();
         decisions(reply.unwrap_or_default(), request)
     }
@@ -127,7 +168,11 @@ impl Connection {
     /// Asks the connected node, whose name is `node`, which node of the cluster serves which slots.
     pub(super) async fn slots(&self, node: &Node) -> Result<Slots<Node>, CallError> {
         let mut query = redis::cmd("CLUSTER");
-        let reply = self.0.clone().send_packed_command(query.arg("SLOTS")).await;
+        let reply = self
+            .connection
+            .clone()
+            .send_packed_command(query.arg("SLOTS"))
+            .await;
         let slots: Option<Slots<Node>> = match reply.map_err(|_| CallError::Closed)? {
             Value::ServerError(error) => return Err(refused(&error)),
             Value::Array(ranges) => ranges.iter().map(|range| slot_range(range, node)).collect(),

@@ -113,7 +113,7 @@ impl Cluster {
         let is_about_the_request = matches!(
             decision,
             Err(CallError::Undecided(
-                Unavailable::Overloaded(_) | Unavailable::DebtTooLarge
+                Unavailable::Overloaded(_) | Unavailable::DebtTooLarge { .. }
             ))
         );
         if decision.is_err() && !is_about_the_request {

@@ -127,7 +127,7 @@ impl LiveConnection {
     /// Permission to wait for one more call of this caller.
     fn admit(&self, request: &LimitRequest) -> Result<Permit<'_>, CallError> {
         let unanswered = self.traffic.unanswered();
-        Ok(self.admission.admit(request.key(), unanswered)?)
+        Ok(self.admission.admit(request.caller(), unanswered)?)
     }
 
     /// Asks this server, the cluster node `node`, which node serves which slots.

@@ -14,7 +14,8 @@ use rl_bucket::{
 use super::table::Table;
 use crate::limit::{Decisions, LimitRequest};
 
-/// The largest number of buckets, about 20 MB. An evicted caller starts with a new bucket.
+/// The largest number of buckets. With keys of addresses they take about 20 MB, and at most 90 MB with the longest keys. An
+/// evicted bucket starts anew.
 const MAX_BUCKETS: usize = 100_000;
 
 /// The local buckets of all callers.
@@ -41,32 +42,19 @@ impl Local {
     pub(super) fn decide(&self, request: &LimitRequest) -> Result<Decisions, DebtTooLarge> {
         let us = self.epoch.elapsed().as_micros();
         let now = UnixMicros::new(u64::try_from(us).unwrap_or(u64::MAX));
-        if request.limits.tail.is_empty() {
-            let decide = |state: &mut Option<State>| decide(request, state, now);
-            return self
-                .buckets
-                .update(request.key(), decide)
-                .map(Decisions::from);
-        }
-        let keys = request.limits.as_ref().map(|limit| limit.key.as_str());
+        let keys: Vec<&str> = request
+            .limits
+            .iter()
+            .map(|limit| limit.key.as_str())
+            .collect();
         self.buckets
-            .update_all(&keys, |states| decide_all(request, states, now))
+            .update_group(request.caller(), &keys, |states| {
+                decide_all(request, states, now)
+            })
     }
 }
 
-/// Decides a request to one bucket and updates its state.
-fn decide(
-    request: &LimitRequest,
-    state: &mut Option<State>,
-    now: UnixMicros,
-) -> Result<Decision, DebtTooLarge> {
-    let mut bucket = open(request.algorithm, request.limits.head.policy, *state, now);
-    let decision = bucket.decide(request.charge)?;
-    apply(bucket.change(), state);
-    Ok(decision)
-}
-
-/// Decides a request to several buckets and updates their states.
+/// Decides a request to one or several buckets and updates their states.
 fn decide_all(
     request: &LimitRequest,
     states: &mut [Option<State>],
@@ -131,11 +119,34 @@ mod tests {
         LimitRequest::single(algorithm, "k".to_owned(), policy.unwrap(), charge)
     }
 
+    /// Decides a request to one bucket.
+    fn decide(request: &LimitRequest, state: &mut Option<State>, now: UnixMicros) -> Decision {
+        let states = std::slice::from_mut(state);
+        decide_all(request, states, now).unwrap().0.head
+    }
+
+    /// A reload may change the order of the limits, and which of them is the first.
+    #[test]
+    fn a_limit_keeps_its_bucket_wherever_it_is_in_the_list() {
+        let local = Local::new();
+        let mut request = pair(Request::Cost(Tokens::ONE));
+        for (limit, name) in request.limits.iter_mut().zip(["first", "second"]) {
+            limit.key = format!("rl:{{token:a:192.0.2.1}}:{name}");
+        }
+        assert_eq!(remaining(&local.decide(&request).unwrap()), [2, 1]);
+        let limits = request.limits.iter().rev().cloned().collect();
+        request.limits = NonEmpty::from_vec(limits).unwrap();
+        assert_eq!(remaining(&local.decide(&request).unwrap()), [0, 1]);
+        let second = request.limits.head.clone();
+        request.limits = NonEmpty::new(second);
+        assert!(!local.decide(&request).unwrap().are_allowed());
+    }
+
     #[test]
     fn a_local_bucket_limits_as_redis_does() {
         let (request, mut state) = (request(Algorithm::Token), None);
         let mut decide_at = |us| {
-            let decision = decide(&request, &mut state, UnixMicros::new(us)).unwrap();
+            let decision = decide(&request, &mut state, UnixMicros::new(us));
             (
                 decision.allowed,
                 decision.remaining,
@@ -152,8 +163,8 @@ mod tests {
     #[test]
     fn the_other_algorithm_gets_a_new_bucket() {
         let (mut state, now) = (None, UnixMicros::new(0));
-        decide(&request(Algorithm::Token), &mut state, now).unwrap();
-        let decision = decide(&request(Algorithm::Leaky), &mut state, now).unwrap();
+        decide(&request(Algorithm::Token), &mut state, now);
+        let decision = decide(&request(Algorithm::Leaky), &mut state, now);
         assert_eq!((decision.allowed, decision.remaining), (1, 2));
     }
 

@@ -7,7 +7,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
-use nonempty::NonEmpty;
 
 /// The table is divided into this many shards with a lock each, so that threads rarely wait for one another. A table
 /// with fewer keys has a shard for each.
@@ -63,14 +62,15 @@ impl<V> Table<V> {
 
     /// Like [`Table::update`], for several keys at once: nobody else reads or changes any of them meanwhile.
     ///
-    /// The keys are kept in the shard of the first one. So a key must always come with the same first key, and a first key
-    /// is updated alone only if it always is.
-    pub(super) fn update_all<R>(
+    /// The keys are kept in the shard of `group`. So a key always comes with the same group, and [`Table::update`] does not
+    /// find it unless it is the group itself.
+    pub(super) fn update_group<R>(
         &self,
-        keys: &NonEmpty<&str>,
+        group: &str,
+        keys: &[&str],
         update: impl FnOnce(&mut [Option<V>]) -> R,
     ) -> R {
-        let mut shard = self.shard(keys.head);
+        let mut shard = self.shard(group);
         let mut values: Vec<Option<V>> = keys.iter().map(|key| shard.pop(*key)?).collect();
         let result = update(&mut values);
         for (key, value) in keys.iter().zip(values) {
@@ -121,17 +121,17 @@ mod tests {
     #[test]
     fn several_keys_are_updated_together() {
         let table = Table::with_capacity(100);
-        let keys = NonEmpty::from(("a", vec!["b", "c"]));
-        table.update_all(&keys, |values| {
+        let keys = ["a", "b", "c"];
+        table.update_group("group", &keys, |values| {
             values.clone_from_slice(&[Some(1), None, Some(3)]);
         });
-        let values = table.update_all(&keys, |values| {
+        let values = table.update_group("group", &keys, |values| {
             let before = values.to_vec();
             values[0] = None;
             before
         });
         assert_eq!(values, [Some(1), None, Some(3)]);
-        let values = table.update_all(&keys, |values| values.to_vec());
+        let values = table.update_group("group", &keys, |values| values.to_vec());
         assert_eq!(values, [None, None, Some(3)]);
     }
 

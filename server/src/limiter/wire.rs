@@ -107,7 +107,15 @@ pub(super) fn transaction_decisions(
         _ => return Err(CallError::Mismatched),
     };
     if let Some(error) = results.iter().find(is_error) {
-        return decisions(error.clone(), request);
+        let others_charged = !results.iter().all(|result| is_error(&result));
+        return match decisions(error.clone(), request) {
+            Err(CallError::Undecided(Unavailable::DebtTooLarge { .. })) => {
+                Err(CallError::Undecided(Unavailable::DebtTooLarge {
+                    others_charged,
+                }))
+            }
+            error => error,
+        };
     }
     let decoded = decoded_all(&results, request).filter(|all| all.iter().all(is_granted));
     decoded.map(Decisions).ok_or(CallError::Mismatched)
@@ -216,7 +224,9 @@ fn call_error(error: &ServerError, request: &LimitRequest) -> CallError {
             CallError::Undecided(Unavailable::NoModule)
         }
         "ERR" if is_forced && details.ends_with("out of range") => {
-            CallError::Undecided(Unavailable::DebtTooLarge)
+            CallError::Undecided(Unavailable::DebtTooLarge {
+                others_charged: false,
+            })
         }
         _ => refused(error),
     }

@@ -127,7 +127,7 @@ impl CallMetrics {
             Unavailable::Overloaded(Overload::Server) => &self.over_server,
             Unavailable::Overloaded(Overload::Deadline) => &self.over_deadline,
             // The caller's error, which the status of the response counts.
-            Unavailable::DebtTooLarge => return,
+            Unavailable::DebtTooLarge { .. } => return,
         };
         counter.inc();
     }

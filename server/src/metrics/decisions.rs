@@ -26,16 +26,17 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The outcome of an answer under a policy that is in dry run, or not. Every error is [`Outcome::Error`]; the metrics
-    /// of calls to Redis count the reasons.
-    pub(crate) fn new(answer: &Result<Answer, Unavailable>, is_dry_run: bool) -> Self {
-        match answer {
+    /// The outcome of an answer under a policy that is in dry run, or not. `None` if the caller is wrong, which the status
+    /// of the response counts. Every other error is [`Outcome::Error`]; the metrics of calls to Redis count the reasons.
+    pub(crate) fn new(answer: &Result<Answer, Unavailable>, is_dry_run: bool) -> Option<Self> {
+        Some(match answer {
             Ok(Answer::Decided(decisions)) if decisions.are_allowed() => Self::Allowed,
             Ok(Answer::Decided(_)) if is_dry_run => Self::WouldDeny,
             Ok(Answer::Decided(_)) => Self::Denied,
             Ok(Answer::Degraded(_)) => Self::Degraded,
+            Err(Unavailable::DebtTooLarge { .. }) => return None,
             Err(_) => Self::Error,
-        }
+        })
     }
 }
 
@@ -58,22 +59,40 @@ impl DecisionMetrics {
         }
     }
 
-    fn of_algorithm(&self, algorithm: Algorithm, policy: &str) -> Outcomes {
-        let counter = |outcome: &str| {
-            self.0.get_or_create_owned(&[
-                ("algorithm", algorithm.name().into()),
-                ("policy", policy.into()),
-                ("outcome", outcome.into()),
-            ])
-        };
-        Outcomes {
-            allowed: counter("allowed"),
-            denied: counter("denied"),
-            would_deny: counter("would_deny"),
-            degraded: counter("degraded"),
-            error: counter("error"),
+    /// Removes the time series of a policy. Counters of it that are still in use count nothing any more.
+    pub(crate) fn remove_policy(&self, name: &str) {
+        for algorithm in [Algorithm::Token, Algorithm::Leaky] {
+            for outcome in OUTCOMES {
+                self.0.remove(&labels(algorithm, name, outcome));
+            }
         }
     }
+
+    fn of_algorithm(&self, algorithm: Algorithm, policy: &str) -> Outcomes {
+        let counters = OUTCOMES.map(|outcome| {
+            let labels = labels(algorithm, policy, outcome);
+            self.0.get_or_create_owned(&labels)
+        });
+        let [allowed, denied, would_deny, degraded, error] = counters;
+        Outcomes {
+            allowed,
+            denied,
+            would_deny,
+            degraded,
+            error,
+        }
+    }
+}
+
+/// The values of the label `outcome`, in the order of [`Outcome`].
+const OUTCOMES: [&str; 5] = ["allowed", "denied", "would_deny", "degraded", "error"];
+
+fn labels(algorithm: Algorithm, policy: &str, outcome: &str) -> Labels {
+    [
+        ("algorithm", algorithm.name().into()),
+        ("policy", policy.into()),
+        ("outcome", outcome.into()),
+    ]
 }
 
 /// The counters of one policy, so that counting looks no label up.

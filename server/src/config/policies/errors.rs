@@ -15,7 +15,12 @@ impl Errors {
     }
 
     /// The value, or `None` after an error is added.
-    pub(super) fn ok<T>(&mut self, at: usize, field: &str, result: Result<T, &str>) -> Option<T> {
+    pub(super) fn check<T>(
+        &mut self,
+        at: usize,
+        field: &str,
+        result: Result<T, &str>,
+    ) -> Option<T> {
         result.map_err(|reason| self.add(at, field, reason)).ok()
     }
 
@@ -27,7 +32,8 @@ impl Errors {
     /// The errors in the order of their lines in `text`, which count from 1.
     pub(super) fn with_lines(mut self, text: &str) -> Vec<(usize, String)> {
         self.0.sort_by_key(|(at, _)| *at);
-        let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+        let newlines: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        let line = |at: usize| 1 + newlines.partition_point(|newline| *newline < at);
         let errors = self.0.into_iter();
         errors.map(|(at, reason)| (line(at), reason)).collect()
     }

@@ -16,6 +16,9 @@ use crate::config::values;
 /// The largest number of limits of a policy.
 const MAX_LIMITS: usize = 16;
 
+/// The largest number of parts of a key.
+const MAX_KEY_PARTS: usize = 8;
+
 /// The longest name in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -36,8 +39,13 @@ pub(super) fn parse(text: &str) -> Result<Vec<NamedPolicy>, Vec<(usize, String)>
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
     let mut errors = Errors::default();
     for error in &syntax_errors {
-        let at = error.span().map_or(0, |span| span.start);
-        errors.add(at, "", error.message());
+        let span = error.span().unwrap_or_default();
+        let quoted = text.get(span.clone()).filter(|quoted| !quoted.is_empty());
+        let reason = match quoted {
+            Some(quoted) => format!("{}: {quoted:?}", error.message()),
+            None => error.message().to_owned(),
+        };
+        errors.add(span.start, "", &reason);
     }
     // After a syntax error the rest of the document may not say what its author meant.
     let mut policies = Vec::new();
@@ -45,6 +53,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<NamedPolicy>, Vec<(usize, String)>
         for (name, value) in document.get_ref() {
             policies.extend(policy(name, value, &mut errors));
         }
+    }
+    if document.get_ref().is_empty() {
+        errors.add(0, "", "no policies: add one, or leave -policies away");
     }
     match errors.count() {
         0 => Ok(policies),
@@ -59,7 +70,7 @@ type Value<'i> = Spanned<DeValue<'i>>;
 fn policy(name: &Name<'_>, value: &Value<'_>, errors: &mut Errors) -> Option<NamedPolicy> {
     let (at, policy_name) = (name.span().start, name.get_ref());
     let errors_before = errors.count();
-    errors.ok(at, policy_name, check_policy_name(policy_name));
+    errors.check(at, policy_name, check_policy_name(policy_name));
     let Some(table) = value.get_ref().as_table() else {
         let reason = format!("expected a table, as in [{policy_name}]");
         errors.add(at, policy_name, &reason);
@@ -97,7 +108,7 @@ fn policy_fields(policy_name: &str, table: &DeTable<'_>, errors: &mut Errors) ->
             "limits" => limits = Some(policy_limits(&path, value, errors)),
             "dry_run" => {
                 let expected = value.get_ref().as_bool().ok_or("expected true or false");
-                dry_run = errors.ok(at, &path, expected);
+                dry_run = errors.check(at, &path, expected);
             }
             _ => errors.add(field.span().start, &path, &unknown(POLICY_FIELDS)),
         }
@@ -133,15 +144,18 @@ fn key_parts(path: &str, value: &Value<'_>, errors: &mut Errors) -> Option<NonEm
     let list = value.get_ref().as_array().filter(|list| !list.is_empty());
     let list = list.ok_or(expected);
     let mut parts = Vec::new();
-    for (index, value) in errors.ok(at, path, list)?.iter().enumerate() {
+    for (index, value) in errors.check(at, path, list)?.iter().enumerate() {
         let (at, path) = (value.span().start, format!("{path}[{index}]"));
         let part = value.get_ref().as_str().and_then(key_part).ok_or(
             "expected \"address\", \"header:NAME\" or \"sha256:NAME\" with the name of a header",
         );
-        match errors.ok(at, &path, part) {
+        match errors.check(at, &path, part) {
             Some(part) if parts.contains(&part) => errors.add(at, &path, "duplicate part"),
             part => parts.extend(part),
         }
+    }
+    if parts.len() > MAX_KEY_PARTS {
+        errors.add(at, path, "a key has at most 8 parts");
     }
     NonEmpty::from_vec(parts)
 }
@@ -161,7 +175,7 @@ fn policy_limits(path: &str, value: &Value<'_>, errors: &mut Errors) -> Vec<Name
     let at = value.span().start;
     let list = value.get_ref().as_array().filter(|list| !list.is_empty());
     let expected = "expected a list such as [{ rate = \"10/s\", burst = 20 }]";
-    let Some(list) = errors.ok(at, path, list.ok_or(expected)) else {
+    let Some(list) = errors.check(at, path, list.ok_or(expected)) else {
         return Vec::new();
     };
     if list.len() > MAX_LIMITS {
@@ -190,14 +204,14 @@ fn limit(path: &str, value: &Value<'_>, errors: &mut Errors) -> Option<NamedLimi
     let table = table.ok_or("expected a table such as { rate = \"10/s\", burst = 20 }");
     let errors_before = errors.count();
     let (mut name, mut rate, mut burst) = (None, None, None);
-    let table = errors.ok(at, path, table)?;
+    let table = errors.check(at, path, table)?;
     for (field, value) in table {
         let at = value.span().start;
         let path = format!("{path}.{}", field.get_ref());
         match field.get_ref().as_ref() {
-            "name" => name = errors.ok(at, &path, limit_name(value.get_ref())),
-            "rate" => rate = errors.ok(at, &path, limit_rate(value.get_ref())),
-            "burst" => burst = errors.ok(at, &path, limit_burst(value.get_ref())),
+            "name" => name = errors.check(at, &path, limit_name(value.get_ref())),
+            "rate" => rate = errors.check(at, &path, limit_rate(value.get_ref())),
+            "burst" => burst = errors.check(at, &path, limit_burst(value.get_ref())),
             _ => errors.add(field.span().start, &path, &unknown(LIMIT_FIELDS)),
         }
     }
@@ -223,8 +237,8 @@ fn limit_rate(value: &DeValue<'_>) -> Result<Rate, &'static str> {
 
 fn limit_burst(value: &DeValue<'_>) -> Result<Capacity, &'static str> {
     let integer = value.as_integer().filter(|integer| integer.radix() == 10);
-    let digits = integer.map_or("", |integer| integer.as_str());
-    values::burst(digits)
+    let integer = integer.ok_or("expected a decimal integer such as 20, without quotes");
+    values::burst(integer?.as_str())
 }
 
 #[cfg(test)]
@@ -276,7 +290,8 @@ mod tests {
             (Some("hour"), policy(b"1000/h", 1000)),
         ];
         assert!(limits.eq(expected));
-        assert_eq!(parse(""), Ok(Vec::new()));
+        let reason = "no policies: add one, or leave -policies away".to_owned();
+        assert_eq!(parse("# none"), Err(vec![(1, reason)]));
     }
 
     #[test]
@@ -324,7 +339,11 @@ dry_run = "yes"
                 10,
                 "api.limits[1].rate: expected a string such as \"10/s\"".to_owned(),
             ),
-            (10, format!("api.limits[1].burst: {burst}")),
+            (
+                10,
+                "api.limits[1].burst: expected a decimal integer such as 20, without quotes"
+                    .to_owned(),
+            ),
             (
                 10,
                 format!("api.limits[1].per: unknown field; {LIMIT_FIELDS}"),
