@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the missing packages that the build and the tests need. With `run`: only those of the build and of `make
-# run`. With `full`: also tools that find memory errors, and a browser with the font of the picture in README. With
-# `bench`: also the tools of the benchmarks. On systems without apt-get it prints the names of the missing packages and
-# fails.
+# run`. With `full`: also tools that find memory errors, a browser with the font of the picture in README, and proxies.
+# With `bench`: also the tools of the benchmarks. On systems without apt-get it prints the names of the missing packages
+# and fails.
 set -euo pipefail
 
 has_libclang() {
@@ -24,6 +24,8 @@ if [ "${1:-}" = full ]; then
   has_asan || missing+=(libclang-rt-dev)
   command -v chromium >/dev/null && command -v chromedriver >/dev/null || missing+=(chromium chromium-driver)
   [ -d /usr/share/fonts/opentype/inter ] || missing+=(fonts-inter)
+  [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null || missing+=(haproxy)
+  "$(dirname "$0")/servers.sh" proxies
 fi
 [[ " full bench " != *" ${1:-} "* ]] || command -v valgrind >/dev/null || missing+=(valgrind)
 [ "${1:-}" != bench ] || command -v wrk >/dev/null || missing+=(wrk)
@@ -48,9 +50,9 @@ if [ "$(id -u)" -ne 0 ]; then
   as_root=(sudo)
 fi
 
-# Runs as root. Debian starts redis-server and nginx as services when it installs them, and redis-server then uses the
-# port of `make run`. The policy file forbids this while its lock is held: by this shell, and by each apt-get that it
-# starts. A policy file that is left behind by a kill has no lock and forbids nothing; the next run removes it.
+# Runs as root. Debian starts redis-server, nginx and HAProxy as services when it installs them, and redis-server then
+# uses the port of `make run`. The policy file forbids this while its lock is held: by this shell, and by each apt-get
+# that it starts. A policy file that is left behind by a kill has no lock and forbids nothing; the next run removes it.
 # shellcheck disable=SC2317  # called below, from its text
 install() {
   policy=/usr/sbin/policy-rc.d

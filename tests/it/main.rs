@@ -41,7 +41,7 @@ mod policies; // named policies: routes, keys, several limits, dry run, reload
 mod policies_attacked; // attacks on named policies that worked once
 mod policy_limits; // the limits of policies under load, in a cluster, in outages, in the deny cache
 mod propagation; // a new replica or AOF misses no change, though none is sent while there is none
-mod proxies; // behind a real nginx, configured as in server/README.md, and behind two in a row
+mod proxies; // behind real proxies, each configured as in server/README.md
 mod query; // parameters of trusted callers: key, cost, rate, burst
 mod readme; // the examples, links and tables of the documents
 mod redis_addresses; // the forms of -redis, TLS, users and their rights

@@ -130,6 +130,25 @@ fn tests_readme_names_every_server() {
     assert_eq!(servers, 8);
 }
 
+/// The table of proxies has each that is fetched.
+#[test]
+fn tests_readme_names_every_proxy() {
+    let (readme, script) = (document("tests/README.md"), document("tests/servers.sh"));
+    let readme = readme.to_lowercase();
+    let proxies = script
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("proxy "));
+    let mut count = 0;
+    for proxy in proxies {
+        let mut words = proxy.split(' ');
+        let (name, version) = (words.next().expect("a name"), words.next());
+        let row = format!("| {name} {} |", version.expect("a version"));
+        assert!(readme.contains(&row), "missing: {row}");
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}
+
 /// The table of flags has those of `rl-server -help` and no others.
 #[test]
 fn server_readme_names_every_flag_and_its_default() {

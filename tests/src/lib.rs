@@ -5,6 +5,7 @@
 //! is the network between them. [`FakedClock`] is a wall clock that a test sets for its servers. `RL_REDIS_SERVER`
 //! names another redis-server or valkey-server to test with.
 
+mod application;
 mod artifacts;
 mod browser;
 mod calls;
@@ -21,7 +22,6 @@ mod imports;
 mod lines;
 mod load;
 mod meddler;
-mod nginx;
 mod overshoot;
 mod pipelines;
 mod plan;
@@ -29,6 +29,7 @@ mod planted;
 mod policies_file;
 mod process;
 mod promises;
+mod proxy;
 mod readme;
 mod redis_server;
 mod report;
@@ -40,6 +41,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use application::Application;
 pub use artifacts::{Artifacts, artifacts, project};
 pub use browser::{Browser, PageRequest, Screen};
 pub use calls::{Call, named, other};
@@ -54,13 +56,15 @@ pub use http2::Http2;
 pub use imports::Imports;
 pub use load::{By, Figures, Load, TimedAnswer, callers};
 pub use meddler::meddler;
-pub use nginx::Nginx;
 pub use overshoot::Overshoot;
 pub use pipelines::{Pipelines, Run};
 pub use planted::Bug;
 pub use policies_file::PoliciesFile;
 pub use process::{Port, Process, allow_files, listens};
-pub use readme::{DOCUMENTS, Example, anchor, blocks, broken, document, examples, headings, links};
+pub use proxy::{Program, Proxy};
+pub use readme::{
+    DOCUMENTS, Example, anchor, blocks, broken, document, examples, headings, links, section,
+};
 pub use redis_server::{RedisServer, Setup};
 pub use report::{report, table};
 pub use sentinel::Sentinels;

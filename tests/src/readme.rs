@@ -83,6 +83,25 @@ pub fn headings(document: &str, level: usize) -> Vec<String> {
         .collect()
 }
 
+/// The text under a heading, such as `### Envoy`, up to the next heading of its level or a higher one.
+///
+/// # Panics
+///
+/// If there is no such heading.
+#[must_use]
+pub fn section(document: &str, heading: &str) -> String {
+    let level = |line: &str| line.find(|char| char != '#').filter(|level| *level > 0);
+    let own = level(heading).expect("a heading");
+    let mut in_block = false;
+    let mut lines = document.lines().skip_while(|line| *line != heading);
+    assert!(lines.next().is_some(), "no heading {heading}");
+    let lines = lines.take_while(|line| {
+        in_block ^= line.starts_with("```");
+        in_block || level(line).is_none_or(|level| level > own)
+    });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
 /// The anchor of a heading: lower case, without punctuation, hyphens for spaces.
 #[must_use]
 pub fn anchor(heading: &str) -> String {
@@ -157,7 +176,7 @@ fn matches(line: &str, shown: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{anchor, broken, headings, links, matches};
+    use super::{anchor, broken, headings, links, matches, section};
 
     #[test]
     fn dots_stand_for_any_run_of_characters() {
@@ -184,6 +203,14 @@ mod tests {
         let text = "# One\n```sh\n# no heading [a](b)\n```\n## Two [c](d)\n";
         assert_eq!(headings(text, 1), ["One"]);
         assert_eq!(links(text), ["d"]);
+    }
+
+    #[test]
+    fn a_section_ends_at_the_next_heading_of_its_level() {
+        let text = "## A\none\n### B\ntwo\n```sh\n## no heading\n```\n### C\nthree\n## D\nfour\n";
+        assert_eq!(section(text, "### B"), "two\n```sh\n## no heading\n```\n");
+        assert!(section(text, "## A").ends_with("### C\nthree\n"));
+        assert_eq!(section(text, "## D"), "four\n");
     }
 
     #[test]
