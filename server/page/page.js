@@ -7,7 +7,7 @@ const STREAM_MS = 60_000;
 const MAX_PENDING = 12; // requests of a stream without a response, for each bucket
 const MAX_REQUESTS = 2000; // kept for the chart
 
-const { burst, trustCaller, shape } = document.documentElement.dataset;
+const { burst, trustCaller, policies, shape } = document.documentElement.dataset;
 const find = id => document.getElementById(id);
 const rounded = value => value < 100 ? value.toFixed(1) : Math.round(value).toLocaleString("en");
 
@@ -51,7 +51,8 @@ class Bucket {
   }
 
   get url() {
-    const url = new URL(this.name, location.href);
+    const policy = find("policy").value.trim();
+    const url = new URL(policy ? `${this.name}/${encodeURIComponent(policy)}` : this.name, location.href);
     for (const { name, value } of find("parameters").elements) {
       if (trustCaller === "true" && name && value.trim()) url.searchParams.append(name, value.trim());
     }
@@ -97,7 +98,8 @@ class Bucket {
       const row = document.createElement("div"), isNever = name === "retry_after_ms" && value < 0;
       row.append(document.createElement("dt"), document.createElement("dd"));
       row.firstChild.textContent = name;
-      row.lastChild.textContent = isNever ? "-1 (never)" : value.toLocaleString("en");
+      const limits = name === "limits" && value.map(limit => `${limit.name} ${limit.remaining.toLocaleString("en")} of ${limit.limit.toLocaleString("en")}`).join(", ");
+      row.lastChild.textContent = limits || (isNever ? "-1 (never)" : value.toLocaleString("en"));
       return row;
     });
     this.part(".numbers").replaceChildren(...rows);
@@ -213,6 +215,7 @@ find("controls").addEventListener("input", () => buckets.forEach(bucket => bucke
 find("controls").addEventListener("submit", event => event.preventDefault());
 find("stream-rate").addEventListener("change", () => stream && setStream(true));
 find("parameters").hidden = trustCaller !== "true";
+find("policies").hidden = policies !== "true";
 document.addEventListener("keydown", event => {
   const isTyping = event.target.closest("input:not([type=checkbox]), select");
   const isModified = event.ctrlKey || event.altKey || event.metaKey;

@@ -16,16 +16,7 @@ fn start(denials: &str) -> (RedisServer, HttpServer) {
 
 /// The number of calls of RL.TOKEN in Redis.
 fn calls(redis: &RedisServer) -> u64 {
-    let stats = redis.connect().info("commandstats", "cmdstat_rl.token");
-    let calls = stats.and_then(|stats| {
-        stats
-            .strip_prefix("calls=")?
-            .split(',')
-            .next()?
-            .parse()
-            .ok()
-    });
-    calls.expect("a count")
+    redis.connect().calls_of("rl.token")
 }
 
 fn wait_ms(denied: &Answer) -> i64 {

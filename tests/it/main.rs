@@ -37,8 +37,9 @@ mod page; // the page at /, in a real browser
 mod page_charts; // the counts, levels and streams that the page shows
 mod peek; // RL.PEEK
 mod persistence; // RDB and AOF, with and without the module
-mod policies; // named policies: routes, keys, several limits, dry run, reload
+mod policies; // named policies: routes, keys, several limits, dry run
 mod policies_attacked; // attacks on named policies that worked once
+mod policies_reload; // the policies file: its errors, SIGHUP under load
 mod policy_limits; // the limits of policies under load, in a cluster, in outages, in the deny cache
 mod propagation; // a new replica or AOF misses no change, though none is sent while there is none
 mod proxies; // behind real proxies, each configured as in server/README.md

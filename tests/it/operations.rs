@@ -158,9 +158,7 @@ fn health_requests_call_redis_at_most_4_times_a_second() {
 
 /// The calls of RL.TOKEN that Redis has executed.
 fn calls(redis: &RedisServer) -> u128 {
-    let stats = redis.connect().info("commandstats", "cmdstat_rl.token");
-    let calls = stats.and_then(|stats| stats.split(['=', ',']).nth(1)?.parse().ok());
-    calls.unwrap_or(0)
+    redis.connect().calls_of("rl.token").into()
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use rl_tests::{Browser, HttpServer, RedisServer, Screen, artifacts, eventually, get_with, send};
+use rl_tests::{
+    Browser, HttpServer, RedisServer, Screen, artifacts, eventually, get_with, project, send,
+};
 
 pub(crate) const WIDE: Screen = Screen {
     width: 1200,
@@ -156,6 +158,34 @@ fn only_with_trust_caller_the_page_offers_a_policy() {
     visit.browser.click("#one");
     visit.wait_for("#token .error", "Not decided (400): ");
     visit.wait_for("#token output", "4.0");
+    visit.end();
+}
+
+#[test]
+fn a_named_policy_is_offered_if_the_server_has_policies() {
+    let Some(mut visit) = Visit::start(&[]) else {
+        return;
+    };
+    assert_eq!(visit.browser.text_of("#policies"), "");
+    visit.end();
+
+    let policies = project().join("server/policies.toml");
+    let policies = policies.to_str().expect("UTF-8");
+    let Some(mut visit) = Visit::start(&["-policies", policies]) else {
+        return;
+    };
+    assert_eq!(visit.browser.text_of("#policies"), "policy");
+    visit.browser.fill_in("#policy", "api");
+    visit.wait_for("#token .curl", "/token/api'");
+    visit.browser.click("#one");
+    visit.wait_for("#token .numbers", "second 19 of 20, hour 999 of 1,000");
+    visit.wait_for("#token output", "20.0");
+    visit.browser.fill_in("#policy", "nope");
+    visit.browser.click("#one");
+    visit.wait_for(
+        "#leaky .error",
+        "Not decided (404): no policy has this name",
+    );
     visit.end();
 }
 

@@ -93,20 +93,11 @@ fn a_cost_above_the_burst_is_denied_without_retry_after() {
     assert_eq!(redis.connect().line::<i64>("DBSIZE"), 0);
 }
 
-/// The number of calls of RL.TOKEN, according to INFO commandstats.
-fn calls_of_token(redis: &RedisServer) -> Option<String> {
-    let stats: String = redis.connect().line("INFO commandstats");
-    let line = stats
-        .lines()
-        .find(|line| line.starts_with("cmdstat_rl.token:"))?;
-    Some(line.split(',').next()?.to_owned())
-}
-
 #[test]
 fn a_wrong_query_is_refused_before_redis_is_called() {
     let (redis, http) = start(&["-trust-caller"]);
     // At the start rl-server calls it once, to check that the module is loaded.
-    let before = calls_of_token(&redis);
+    let before = redis.connect().calls_of("rl.token");
     for (query, error) in [
         (
             "keys=a",
@@ -157,7 +148,7 @@ fn a_wrong_query_is_refused_before_redis_is_called() {
             "{query}"
         );
     }
-    assert_eq!(calls_of_token(&redis), before);
+    assert_eq!(redis.connect().calls_of("rl.token"), before);
 }
 
 #[test]

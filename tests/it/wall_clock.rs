@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use rl_tests::{FakedClock, HttpServer, Port, Redis, RedisServer, eventually, get};
+use rl_tests::{FakedClock, HttpServer, Port, RedisServer, eventually, get};
 
 const YEAR_US: i64 = 366 * 24 * 3600 * 1_000_000;
 
@@ -54,13 +54,6 @@ fn local_buckets_ignore_changes_of_the_wall_clock() {
     }
 }
 
-/// The number of calls of RL.TOKEN that Redis has executed.
-fn calls(redis: &mut Redis) -> u64 {
-    let stats = redis.info("commandstats", "cmdstat_rl.token");
-    let calls = stats.and_then(|stats| stats.split(['=', ',']).nth(1)?.parse().ok());
-    calls.expect("at least one call")
-}
-
 /// A denial expires from the cache after a second, whatever the wall clock shows.
 #[test]
 fn the_deny_cache_ignores_changes_of_the_wall_clock() {
@@ -74,12 +67,12 @@ fn the_deny_cache_ignores_changes_of_the_wall_clock() {
     });
     http.wait_for_log("Allowed");
     for years in STEPS {
-        let before = calls(&mut redis);
+        let before = redis.calls_of("rl.token");
         set(&mut clock, years, &http, || _ = wait_ms(&http, "/token"));
         eventually("another call of Redis", || {
             wait_ms(&http, "/token");
             http.wait_for_log("outcome");
-            (calls(&mut redis) > before).then_some(())
+            (redis.calls_of("rl.token") > before).then_some(())
         });
     }
 }

@@ -164,6 +164,13 @@ impl Redis {
         })
     }
 
+    /// How often the server has executed a command, such as `rl.token`.
+    pub fn calls_of(&mut self, command: &str) -> u64 {
+        let stats = self.info("commandstats", &format!("cmdstat_{command}"));
+        let calls = stats.and_then(|stats| stats.split(['=', ',']).nth(1)?.parse().ok());
+        calls.unwrap_or(0)
+    }
+
     /// Runs commands, each given as a line of words, in one pipeline. An error is one of the replies.
     ///
     /// # Panics

@@ -4,6 +4,7 @@
 
 mod errors;
 mod grammar;
+mod key_parts;
 
 use std::fmt;
 use std::fs;

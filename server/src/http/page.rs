@@ -54,6 +54,10 @@ impl Texts {
             .replace("{rate}", &rate.to_string())
             .replace("{burst}", &burst.to_string())
             .replace("{trust_caller}", &config.caller.trust_caller.to_string())
+            .replace(
+                "{policies}",
+                &(!config.policy.policies.is_empty()).to_string(),
+            )
             .replace("{shape}", &config.shaping.shape.to_string());
         let named = match config.policy.policies.is_empty() {
             true => "",

@@ -3,21 +3,18 @@
 //! Serde's derived readers stop at the first error. So this reads the parsed document field by field, and goes on after
 //! an error.
 
-use axum::http::HeaderName;
 use nonempty::NonEmpty;
 use rl_bucket::{Capacity, Policy, Rate};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::errors::Errors;
+use super::key_parts::key_parts;
 use super::{DEFAULT, KeyPart, NamedLimit, NamedPolicy};
 use crate::config::values;
 
 /// The largest number of limits of a policy.
 const MAX_LIMITS: usize = 16;
-
-/// The largest number of parts of a key.
-const MAX_KEY_PARTS: usize = 8;
 
 /// The longest name in bytes.
 const MAX_NAME_BYTES: usize = 64;
@@ -137,39 +134,6 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     is_valid.then_some(()).ok_or(NAME_FORM)
 }
 
-/// Reads `key`, a list of parts.
-fn key_parts(path: &str, value: &Value<'_>, errors: &mut Errors) -> Option<NonEmpty<KeyPart>> {
-    let at = value.span().start;
-    let expected = "expected a list of \"address\", \"header:NAME\" or \"sha256:NAME\"";
-    let list = value.get_ref().as_array().filter(|list| !list.is_empty());
-    let list = list.ok_or(expected);
-    let mut parts = Vec::new();
-    for (index, value) in errors.check(at, path, list)?.iter().enumerate() {
-        let (at, path) = (value.span().start, format!("{path}[{index}]"));
-        let part = value.get_ref().as_str().and_then(key_part).ok_or(
-            "expected \"address\", \"header:NAME\" or \"sha256:NAME\" with the name of a header",
-        );
-        match errors.check(at, &path, part) {
-            Some(part) if parts.contains(&part) => errors.add(at, &path, "duplicate part"),
-            part => parts.extend(part),
-        }
-    }
-    if parts.len() > MAX_KEY_PARTS {
-        errors.add(at, path, "a key has at most 8 parts");
-    }
-    NonEmpty::from_vec(parts)
-}
-
-fn key_part(text: &str) -> Option<KeyPart> {
-    let header = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok();
-    match text.split_once(':') {
-        None => (text == "address").then_some(KeyPart::Address),
-        Some(("header", name)) => header(name).map(KeyPart::Header),
-        Some(("sha256", name)) => header(name).map(KeyPart::Sha256),
-        Some(_) => None,
-    }
-}
-
 /// Reads `limits`. Limits with an error are left out.
 fn policy_limits(path: &str, value: &Value<'_>, errors: &mut Errors) -> Vec<NamedLimit> {
     let at = value.span().start;
@@ -243,6 +207,8 @@ fn limit_burst(value: &DeValue<'_>) -> Result<Capacity, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderName;
+
     use super::*;
 
     fn errors(text: &str) -> Vec<(usize, String)> {
