@@ -139,7 +139,7 @@ fn a_truncated_file_keeps_the_policies() {
 }
 
 #[test]
-fn a_removed_policy_leaves_the_log_a_name_and_the_metrics_nothing() {
+fn a_removed_policy_is_logged_and_leaves_no_metrics() {
     let (_redis, file, http) = start(&[]);
     assert!(http.get("/metrics").body.contains(r#"policy="api""#));
     file.write("[login]\nkey = [\"header:X-Api-Key\"]\nlimits = [{ rate = \"1\", burst = 1 }]\n");

@@ -28,7 +28,7 @@ fn ask(limiter: &Limiter, policy: &str, request: &str, lines: &[&str]) -> Answer
 }
 
 #[test]
-fn a_gateway_s_requests_are_limited_by_the_policy_of_their_prefix() {
+fn a_gateway_s_requests_follow_the_policy_of_their_prefix() {
     let limiter = Limiter::start(&LIMITS, &[]);
     let client = ["X-Forwarded-For: 192.0.2.1"];
     for methods in [["GET", "POST", "DELETE"], ["PUT", "PATCH", "OPTIONS"]] {
