@@ -92,7 +92,7 @@ impl Config {
         reasons.extend(config.redis.address_with_files().err());
         match config.policy.read_named() {
             Ok(named) => config.policy.named = named,
-            Err(errors) => reasons.extend(errors.iter().map(ToString::to_string)),
+            Err(errors) => reasons.extend(errors),
         }
         match reasons.is_empty() {
             true => Ok(config),

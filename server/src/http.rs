@@ -1,7 +1,7 @@
 //! The HTTP contract: which bucket a request is for, and how a decision becomes a response.
 //!
 //! [`routes`], [`page`], [`health`] and [`fallback`] are the handlers. They are built from files that read a request
-//! ([`caller`], [`bucket_key`], [`query`], [`negotiate`], [`screening`], by the [`policies`] in force) and files that write a response ([`response`], [`headers`],
+//! ([`caller`], [`bucket_key`], [`query`], [`negotiate`], [`screening`], by the [`policies`] in force) and files that write a response ([`response`], [`headers`], [`window`],
 //! [`body`], [`problem`], [`error`], [`cors`]). [`shaping`] delays answers. Sockets live in [`crate::connections`].
 
 mod body;
@@ -21,6 +21,7 @@ mod response;
 mod routes;
 mod screening;
 mod shaping;
+mod window;
 
 pub use self::fallback::site;
 pub use self::health::Operations;

@@ -13,7 +13,7 @@ use rl_bucket::{Algorithm, Capacity, Decision, Policy, Rate, Request, Tokens};
 const PROBE_KEY: &str = "rl:probe";
 
 /// What the keys of named policies begin with, and no other keys do.
-pub(crate) const POLICY_KEY_PREFIX: &str = "rl:{";
+const POLICY_KEY_PREFIX: &str = "rl:{";
 
 /// The smallest capacity of a unique probe, 2^47. Few configured policies are that large.
 const MIN_UNIQUE_CAPACITY: u64 = 1 << 47;
@@ -105,20 +105,27 @@ impl Decisions {
     /// among equals.
     #[must_use]
     pub fn deciding(&self) -> &Decision {
-        let denied = self.0.iter().filter(|decision| decision.allowed == 0);
+        &self.0[self.deciding_index()]
+    }
+
+    /// The index of [`Decisions::deciding`], below the number of limits.
+    #[must_use]
+    pub fn deciding_index(&self) -> usize {
+        let all = || self.0.iter().enumerate();
+        let denied = all().filter(|(_, decision)| decision.allowed == 0);
         // False is less than true, so a wait of None comes first.
-        let longest = denied.min_by_key(|decision| {
+        let longest = denied.min_by_key(|(_, decision)| {
             let wait_ms = decision.retry_after_ms;
             (wait_ms.is_some(), Reverse(wait_ms))
         });
-        longest.unwrap_or_else(|| {
-            let share = |one: &&Decision, other: &&Decision| {
+        let smallest = || {
+            all().min_by(|(_, one), (_, other)| {
                 let product =
                     |remaining: u64, limit: u64| u128::from(remaining) * u128::from(limit);
                 product(one.remaining, other.limit).cmp(&product(other.remaining, one.limit))
-            };
-            self.0.iter().min_by(share).unwrap_or(&self.0.head)
-        })
+            })
+        };
+        longest.or_else(smallest).map_or(0, |(index, _)| index)
     }
 
     /// The largest delay, after which an allowed request may proceed. 0 if it is denied, and for token buckets.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
-use rl_server::{ClientIpHeader, Networks, Peer, Proxies};
+use rl_server::{ClientIpHeader, Peer, Proxies};
 
 /// The only networks that the tests trust.
 const TRUSTED: &str = "10.0.0.0/8, 192.0.2.7,2001:db8:ffff::/48,::ffff:172.16.0.0/108";
@@ -69,62 +69,6 @@ fn only_the_header_of_a_trusted_peer_counts() {
         };
         assert_eq!(client, expected, "{peer}");
         assert_eq!(proxies.trusts(tcp(ip(peer))), is_trusted, "{peer}");
-    }
-}
-
-#[test]
-fn a_unix_peer_is_a_proxy_only_if_unix_is_trusted() {
-    let client = |trusted: &str, lines: &[&str]| {
-        let proxies = Proxies {
-            trusted: trusted.parse().expect("networks"),
-            header: ClientIpHeader::XForwardedFor,
-        };
-        let lines = lines.iter().map(|line| line.as_bytes());
-        let client = proxies.client(Peer::Unix, lines);
-        (proxies.trusts(Peer::Unix), client.to_string())
-    };
-    for (trusted, lines, is_trusted, expected) in [
-        ("unix", &["203.0.113.9"][..], true, "203.0.113.9"),
-        ("unix", &["1.1.1.1, 203.0.113.9"], true, "203.0.113.9"),
-        (
-            "10.0.0.0/8, unix",
-            &["203.0.113.9, 10.1.1.1"],
-            true,
-            "203.0.113.9",
-        ),
-        ("10.0.0.0/8,unix", &["10.2.2.2, 10.1.1.1"], true, "10.2.2.2"),
-        ("unix", &["203.0.113.9, 127.0.0.1"], true, "127.0.0.1"),
-        ("unix", &[], true, "127.0.0.1"),
-        ("unix", &["203.0.113.9, unknown"], true, "127.0.0.1"),
-        ("", &["203.0.113.9"], false, "127.0.0.1"),
-        (
-            "127.0.0.1,::1,0.0.0.0/0",
-            &["203.0.113.9"],
-            false,
-            "127.0.0.1",
-        ),
-    ] {
-        assert_eq!(
-            client(trusted, lines),
-            (is_trusted, expected.to_owned()),
-            "{trusted}: {lines:?}"
-        );
-    }
-}
-
-#[test]
-fn unix_is_a_word_of_its_own_and_trusts_no_address() {
-    let proxies = Proxies {
-        trusted: "unix".parse().expect("the word"),
-        header: ClientIpHeader::XForwardedFor,
-    };
-    assert!(!proxies.trusts(tcp(ip("127.0.0.1"))));
-    for text in ["Unix", "unix:", "unix:/run/a.sock", "unix/8", "unix unix"] {
-        let error = text.parse::<Networks>().unwrap_err();
-        assert_eq!(
-            error,
-            format!("not an address, a CIDR block or unix: '{text}'")
-        );
     }
 }
 

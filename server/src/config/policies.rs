@@ -6,7 +6,6 @@ mod errors;
 mod grammar;
 mod key_parts;
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -62,6 +61,12 @@ impl NamedPolicy {
         }
     }
 
+    /// Whether this is the policy of `-rate` and `-burst`, for `/token` and `/leaky`. Its keys, its path and its name in the
+    /// RateLimit fields are those of before there were named policies.
+    pub(crate) fn is_default(&self) -> bool {
+        self.name == DEFAULT
+    }
+
     /// The names of the headers that distinguish callers.
     pub(crate) fn headers(&self) -> impl Iterator<Item = &HeaderName> {
         self.key.iter().filter_map(|part| match part {
@@ -71,53 +76,31 @@ impl NamedPolicy {
     }
 }
 
-/// An error of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FileError {
-    file: String,
-    /// From 1. `None` if the file cannot be read.
-    line: Option<usize>,
-    /// Such as `api.limits[0].rate: expected ...`.
-    reason: String,
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.file, self.reason),
-            None => write!(f, "{}: {}", self.file, self.reason),
-        }
-    }
-}
-
 /// Reads the policies of a file.
 ///
 /// # Errors
 ///
-/// Every error of the file, in the order of its lines.
-pub(crate) fn read(path: &Path) -> Result<Vec<NamedPolicy>, Vec<FileError>> {
-    let error = |(line, reason)| FileError {
-        file: path.display().to_string(),
-        line,
-        reason,
-    };
-    let text = read_text(path).map_err(|reason| vec![error(reason)])?;
+/// Every error of the file, in the order of its lines: `policies.toml:3: api.limits[0].rate: expected ...`. A file that
+/// cannot be read has no line.
+pub(crate) fn read(path: &Path) -> Result<Vec<NamedPolicy>, Vec<String>> {
+    let file = path.display();
+    let text = read_text(path).map_err(|reason| vec![format!("{file}:{reason}")])?;
     grammar::parse(&text).map_err(|errors| {
         let errors = errors.into_iter();
-        let errors = errors.map(|(line, reason)| error((Some(line), reason)));
+        let errors = errors.map(|(line, reason)| format!("{file}:{line}: {reason}"));
         errors.collect()
     })
 }
 
-/// Reads a regular file: a pipe could block for ever. An error may have a line.
-fn read_text(path: &Path) -> Result<String, (Option<usize>, String)> {
-    let failed = |error: io::Error| (None, error.to_string());
+/// Reads a regular file: a pipe could block for ever. An error begins with a space, or with the line if there is one.
+fn read_text(path: &Path) -> Result<String, String> {
+    let failed = |error: io::Error| format!(" {error}");
     if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err((None, "not a regular file".to_owned()));
+        return Err(" not a regular file".to_owned());
     }
     String::from_utf8(fs::read(path).map_err(failed)?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        (Some(line), "not UTF-8".to_owned())
+        format!("{line}: not UTF-8")
     })
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rl_bucket::{Capacity, Policy, Rate};
 
-use super::policies::{self, FileError, NamedPolicy};
+use super::policies::{self, NamedPolicy};
 use super::values;
 
 /// The policies that apply to callers.
@@ -45,7 +45,7 @@ impl PolicyFlags {
     /// # Errors
     ///
     /// Every error of the file.
-    pub(crate) fn read_named(&self) -> Result<Vec<NamedPolicy>, Vec<FileError>> {
+    pub(crate) fn read_named(&self) -> Result<Vec<NamedPolicy>, Vec<String>> {
         match self.policies.as_str() {
             "" => Ok(Vec::new()),
             file => policies::read(Path::new(file)),

@@ -13,7 +13,6 @@ use rl_bucket::Algorithm;
 use super::bucket_key::{self, CallerPart, Network};
 use super::query::{QueryError, QueryParams};
 use crate::client_address::{Peer, Proxies};
-use crate::config::policies::DEFAULT;
 use crate::config::{CallerFlags, KeyPart, NamedPolicy};
 use crate::limit::{Limit, LimitRequest};
 
@@ -66,14 +65,14 @@ impl Callers {
         query: Option<&str>,
     ) -> Result<LimitRequest, QueryError> {
         let params = QueryParams::parse(query.unwrap_or_default(), self.is_trusted)?;
-        let limits = match policy.name.as_str() {
-            DEFAULT => {
-                let key = self.default_key(algorithm, caller, &params);
-                let policy = params.policy(policy.limits.head.policy)?;
-                NonEmpty::new(Limit { key, policy })
-            }
-            _ if params.has_policy() => return Err(QueryError::NamedPolicy),
-            _ => self.named_limits(algorithm, policy, caller, &params),
+        let limits = if policy.is_default() {
+            let key = self.default_key(algorithm, caller, &params);
+            let policy = params.policy(policy.limits.head.policy)?;
+            NonEmpty::new(Limit { key, policy })
+        } else if params.has_policy() {
+            return Err(QueryError::NamedPolicy);
+        } else {
+            self.named_limits(algorithm, policy, caller, &params)
         };
         Ok(LimitRequest {
             algorithm,
@@ -171,6 +170,7 @@ mod tests {
     use super::*;
     use crate::client_address::ClientIpHeader;
     use crate::config::NamedLimit;
+    use crate::config::policies::DEFAULT;
 
     const PROXY: &str = "192.0.2.9";
 

@@ -1,15 +1,15 @@
 //! The headers of a decision: RateLimit-Policy, RateLimit, Retry-After and X-RateLimit-*. Pure.
 //!
-//! The RateLimit fields are those of draft-ietf-httpapi-ratelimit-headers-11. All times are whole seconds, rounded up;
-//! the body has the milliseconds.
+//! The RateLimit fields are those of draft-ietf-httpapi-ratelimit-headers-11. Their times come from [`super::window`].
 
 use std::fmt::{self, Write};
 
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use nonempty::NonEmpty;
-use rl_bucket::{Decision, Policy, Rate};
+use rl_bucket::{Decision, Policy};
 
+use super::window::{effective_window_s, seconds_for};
 use crate::limit::Decisions;
 
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -28,10 +28,7 @@ pub(crate) const EXPOSED: [HeaderName; 6] = [
     X_RATELIMIT_RESET,
 ];
 
-/// The largest integer of a structured field (RFC 9651): fifteen digits.
-const MAX_INTEGER: u64 = 999_999_999_999_999;
-
-/// Bytes that any of these values of one limit fits into: a name and two such integers.
+/// Bytes that a value of one limit usually fits into: a name and two such integers. Only the longest names need more.
 const VALUE_BYTES: usize = 64;
 
 /// Adds the headers of decisions. The RateLimit fields list all `limits`, by the name and policy of each, in the order of
@@ -43,111 +40,77 @@ pub(crate) fn add(
     x_ratelimit: bool,
 ) {
     let mut text = String::with_capacity(VALUE_BYTES * limits.len());
-    let mut insert = |name, write: &dyn Fn(&mut String) -> fmt::Result| {
+    let mut insert = |name, write: &mut dyn FnMut(&mut String) -> fmt::Result| {
         text.clear();
         if let (Ok(()), Ok(value)) = (write(&mut text), HeaderValue::from_str(&text)) {
             headers.insert(name, value);
         }
     };
     let all = || limits.iter().zip(&decisions.0);
-    insert(RATELIMIT_POLICY, &|text| {
-        write_list(text, all(), write_policy)
+    let (deciding, mut deciding_t) = (decisions.deciding_index(), None);
+    insert(RATELIMIT_POLICY, &mut |text| {
+        all().try_for_each(|(limit, decision)| write_policy(text, limit, decision))
     });
-    insert(RATELIMIT, &|text| write_list(text, all(), write_remaining));
-    let deciding = decisions.deciding();
-    let is_deciding = |(_, decision): &Limit<'_>| std::ptr::eq(*decision, deciding);
-    let reset_s = all()
-        .find(is_deciding)
-        .and_then(|((_, policy), _)| effective_window_s(policy.rate(), deciding));
+    insert(RATELIMIT, &mut |text| {
+        all()
+            .enumerate()
+            .try_for_each(|(index, (limit, decision))| {
+                let t = effective_window_s(limit.1.rate(), decision);
+                if index == deciding {
+                    deciding_t = t;
+                }
+                write_remaining(text, limit.0, decision.remaining, t)
+            })
+    });
+    let decision = decisions.deciding();
     let older = [
-        (X_RATELIMIT_LIMIT, Some(deciding.limit)),
-        (X_RATELIMIT_REMAINING, Some(deciding.remaining)),
-        (X_RATELIMIT_RESET, reset_s),
+        (X_RATELIMIT_LIMIT, Some(decision.limit)),
+        (X_RATELIMIT_REMAINING, Some(decision.remaining)),
+        (X_RATELIMIT_RESET, deciding_t),
     ];
     let older = older.into_iter().filter(|_| x_ratelimit);
-    let wait_s = reset_s.filter(|_| deciding.allowed == 0);
-    for (name, integer) in older.chain([(RETRY_AFTER, wait_s)]) {
+    let retry_after = (RETRY_AFTER, deciding_t.filter(|_| decision.allowed == 0));
+    for (name, integer) in older.chain([retry_after]) {
         if let Some(integer) = integer {
-            insert(name, &|text| write!(text, "{integer}"));
+            insert(name, &mut |text| write!(text, "{integer}"));
         }
     }
 }
 
-type Limit<'a> = (&'a (&'a str, Policy), &'a Decision);
-
-/// Writes a list of structured fields, one member for each limit.
-fn write_list<'a>(
+/// Writes a member of RateLimit-Policy. Names are lower-case letters, digits, `_` and `-`, so none needs an escape.
+fn write_policy(
     text: &mut String,
-    limits: impl Iterator<Item = Limit<'a>>,
-    write_member: fn(&mut String, Limit<'a>) -> fmt::Result,
+    (name, policy): &(&str, Policy),
+    decision: &Decision,
 ) -> fmt::Result {
-    for limit in limits {
-        if !text.is_empty() {
-            text.push_str(", ");
-        }
-        write_member(text, limit)?;
-    }
-    Ok(())
-}
-
-/// A member of RateLimit-Policy. Names are lower-case letters, digits, `_` and `-`, so none needs an escape.
-fn write_policy(text: &mut String, ((name, policy), decision): Limit<'_>) -> fmt::Result {
     let window_s = seconds_for(policy.rate(), decision.limit);
-    write!(text, "\"{name}\";q={};w={window_s}", decision.limit)
+    let separator = separator(text);
+    write!(
+        text,
+        "{separator}\"{name}\";q={};w={window_s}",
+        decision.limit
+    )
 }
 
-/// A member of RateLimit.
-fn write_remaining(text: &mut String, ((name, policy), decision): Limit<'_>) -> fmt::Result {
-    write!(text, "\"{name}\";r={}", decision.remaining)?;
-    match effective_window_s(policy.rate(), decision) {
+/// Writes a member of RateLimit.
+fn write_remaining(text: &mut String, name: &str, remaining: u64, t: Option<u64>) -> fmt::Result {
+    let separator = separator(text);
+    write!(text, "{separator}\"{name}\";r={remaining}")?;
+    match t {
         Some(t) => write!(text, ";t={t}"),
         None => Ok(()),
     }
 }
 
-/// The draft's `t`: seconds within which the caller may use no more than what remains, rounded up and at least 1.
-///
-/// - Denied: the Retry-After; `None` for a request that can never pass.
-/// - Allowed: the time in which the remaining tokens are refilled. So a caller that spreads them over `t` is never
-///   denied.
-/// - Allowed with none remaining: the time until the next whole token.
-fn effective_window_s(rate: Rate, decision: &Decision) -> Option<u64> {
-    match (decision.allowed, decision.remaining) {
-        (0, _) => retry_after_s(decision),
-        (_, 0) => {
-            let (count, period_us) = (u128::from(rate.count()), u128::from(rate.period_us()));
-            // In units of the bucket: what is missing until it is full, less all tokens but one.
-            let missing = u128::from(decision.reset_after_ms) * 1000 * count;
-            let all_but_one = u128::from(decision.limit.saturating_sub(1)) * period_us;
-            let next_token = missing.saturating_sub(all_but_one);
-            Some(clamp_to_field(next_token.div_ceil(count * 1_000_000)))
-        }
-        (_, remaining) => Some(seconds_for(rate, remaining)),
-    }
-}
-
-/// The wait of a denial in seconds, rounded up and at least 1, since 0 invites clients to retry in a loop. `None` if the
-/// request can never pass.
-pub(crate) fn retry_after_s(decision: &Decision) -> Option<u64> {
-    decision
-        .retry_after_ms
-        .map(|ms| clamp_to_field(u128::from(ms).div_ceil(1000)))
-}
-
-/// Seconds in which this many tokens are refilled, rounded up and at least 1.
-fn seconds_for(rate: Rate, tokens: u64) -> u64 {
-    let units = u128::from(tokens) * u128::from(rate.period_us());
-    clamp_to_field(units.div_ceil(u128::from(rate.count()) * 1_000_000))
-}
-
-fn clamp_to_field(seconds: u128) -> u64 {
-    u64::try_from(seconds).map_or(MAX_INTEGER, |seconds| seconds.clamp(1, MAX_INTEGER))
+/// What stands before the next member of a list.
+fn separator(list: &str) -> &'static str {
+    if list.is_empty() { "" } else { ", " }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rl_bucket::{Capacity, Tokens};
+    use rl_bucket::{Capacity, Rate, Tokens};
 
     use super::*;
 
@@ -281,18 +244,26 @@ mod tests {
 
     /// What a parser of structured fields reads: the name and the parameters of the one item of a list.
     fn parsed(headers: &HeaderMap, name: &HeaderName) -> (String, Vec<(String, i64)>) {
+        let mut members = parsed_list(headers, name);
+        assert_eq!(members.len(), 1);
+        members.remove(0)
+    }
+
+    /// The name and the parameters of each item of a list.
+    fn parsed_list(headers: &HeaderMap, name: &HeaderName) -> Vec<(String, Vec<(String, i64)>)> {
         let field: sfv::List = sfv::Parser::new(headers[name].as_bytes()).parse().unwrap();
-        let [sfv::ListEntry::Item(item)] = field.as_slice() else {
-            panic!("{field:?}")
-        };
-        let parameters = item.params.iter().map(|(key, value)| {
-            (
-                key.to_string(),
-                value.as_integer().expect("an integer").into(),
-            )
+        let members = field.iter().map(|member| {
+            let sfv::ListEntry::Item(item) = member else {
+                panic!("{field:?}")
+            };
+            let parameters = item.params.iter().map(|(key, value)| {
+                let integer = value.as_integer().expect("an integer");
+                (key.to_string(), integer.into())
+            });
+            let name = item.bare_item.as_string().expect("a string");
+            (name.to_string(), parameters.collect())
         });
-        let name = item.bare_item.as_string().expect("a string");
-        (name.to_string(), parameters.collect())
+        members.collect()
     }
 
     #[test]
@@ -349,6 +320,37 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_parser_of_structured_fields_reads_every_list(
+            limits in prop::collection::vec(
+                ("[a-z][a-z0-9_-]{0,63}", 1..1_u64 << 48, any::<u64>(), prop::option::of(any::<u64>())),
+                1..17,
+            ),
+        ) {
+            let named = limits.iter().map(|(name, burst, _, _)| (name.as_str(), policy("10", *burst)));
+            let named = NonEmpty::from_vec(named.collect()).unwrap();
+            let decisions = limits.iter().map(|(_, limit, remaining, wait_ms)| Decision {
+                limit: *limit,
+                ..match wait_ms {
+                    Some(wait_ms) => denied(remaining % (limit + 1), wait_ms.checked_sub(1)),
+                    None => allowed(remaining % (limit + 1), 7),
+                }
+            });
+            let decisions = Decisions(NonEmpty::from_vec(decisions.collect()).unwrap());
+            let mut headers = HeaderMap::new();
+            add(&mut headers, &named, &decisions, false);
+            let (policies, fields) = (parsed_list(&headers, &RATELIMIT_POLICY), parsed_list(&headers, &RATELIMIT));
+            prop_assert_eq!((policies.len(), fields.len()), (limits.len(), limits.len()));
+            for (((policy, field), limit), decision) in policies.iter().zip(&fields).zip(&limits).zip(&decisions.0) {
+                prop_assert!(policy.0 == limit.0 && field.0 == limit.0);
+                prop_assert_eq!(policy.1[0].1, i64::try_from(decision.limit).unwrap());
+                prop_assert_eq!(field.1[0].1, i64::try_from(decision.remaining).unwrap());
+            }
+            let retry_after = headers.get(RETRY_AFTER).map(|value| value.to_str().unwrap().parse::<i64>().unwrap());
+            let deciding = fields[decisions.deciding_index()].1.get(1).map(|(_, t)| *t);
+            prop_assert_eq!(retry_after, deciding.filter(|_| !decisions.are_allowed()));
+        }
+
         #[test]
         fn a_parser_of_structured_fields_reads_every_decision(
             (count, period_us, burst) in (1..1_u64 << 48, 1..1_u64 << 48, 1..1_u64 << 48),

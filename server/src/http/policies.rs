@@ -4,13 +4,14 @@
 //! request nor decides one twice.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::HeaderName;
 use rl_bucket::Algorithm;
 use tracing::{error, info, warn};
 
-use crate::config::policies::DEFAULT;
+use crate::config::policies::{self, DEFAULT};
 use crate::config::{CallerFlags, NamedPolicy, PolicyFlags};
 use crate::metrics::{Metrics, PolicyCounters};
 
@@ -24,9 +25,9 @@ pub(crate) struct ActivePolicy {
 
 impl ActivePolicy {
     fn new(policy: NamedPolicy, metrics: &Metrics) -> Self {
-        let path = |algorithm: &str| match policy.name.as_str() {
-            DEFAULT => format!("/{algorithm}"),
-            name => format!("/{algorithm}/{name}"),
+        let path = |algorithm: &str| match policy.is_default() {
+            true => format!("/{algorithm}"),
+            false => format!("/{algorithm}/{}", policy.name),
         };
         Self {
             paths: [Algorithm::Token.name(), Algorithm::Leaky.name()].map(path),
@@ -52,7 +53,8 @@ type ByName = HashMap<String, Arc<ActivePolicy>>;
 pub struct Policies(Arc<Inner>);
 
 struct Inner {
-    flags: PolicyFlags,
+    /// The value of `-policies`. Empty without it.
+    file: String,
     /// Whether no peer may send the headers that distinguish callers.
     trusts_nobody: bool,
     metrics: Arc<Metrics>,
@@ -68,7 +70,7 @@ impl Policies {
     pub fn new(flags: &PolicyFlags, caller: &CallerFlags, metrics: &Arc<Metrics>) -> Self {
         let default = NamedPolicy::by_address(DEFAULT, flags.policy());
         let policies = Self(Arc::new(Inner {
-            flags: flags.clone(),
+            file: flags.policies.clone(),
             trusts_nobody: caller.trusts_nobody(),
             metrics: metrics.clone(),
             default: Arc::new(ActivePolicy::new(default, metrics)),
@@ -80,12 +82,12 @@ impl Policies {
 
     /// Reads the file again. If it has errors, the policies from before stay in force. Logs what happened.
     pub fn reload(&self) {
-        let (file, metrics) = (&self.0.flags.policies, &self.0.metrics);
+        let (file, metrics) = (&self.0.file, &self.0.metrics);
         if file.is_empty() {
             warn!("SIGHUP: nothing to read again without -policies");
             return;
         }
-        match self.0.flags.read_named() {
+        match policies::read(Path::new(file)) {
             Ok(policies) => {
                 let count = policies.len();
                 let removed = self.replace(policies).join(", ");

@@ -15,7 +15,7 @@ use super::body::Body;
 use super::headers;
 use super::negotiate::ResponseFormat;
 use super::problem::{Problem, ProblemType};
-use crate::config::policies::DEFAULT;
+use super::window::retry_after_s;
 use crate::config::{AnswerFlags, NamedPolicy};
 use crate::limit::{Answer, LimitRequest};
 
@@ -57,21 +57,20 @@ fn named_limits<'a>(
     policy: &'a NamedPolicy,
     request: &LimitRequest,
 ) -> NonEmpty<(&'a str, Policy)> {
-    let policy_name = match policy.name.as_str() {
-        DEFAULT => request.algorithm.name(),
-        name => name,
+    let policy_name = match policy.is_default() {
+        true => request.algorithm.name(),
+        false => policy.name.as_str(),
     };
-    let mut requested = request.limits.iter();
-    policy.limits.as_ref().map(|limit| {
-        let name = limit.name.as_deref().unwrap_or(policy_name);
-        let requested = requested.next().map(|limit| limit.policy);
-        (name, requested.unwrap_or(limit.policy))
+    let mut names = policy.limits.iter().map(|limit| limit.name.as_deref());
+    request.limits.as_ref().map(|limit| {
+        let name = names.next().flatten();
+        (name.unwrap_or(policy_name), limit.policy)
     })
 }
 
 /// What a denied caller can do, with the same seconds as its Retry-After.
 fn advice(denial: &Decision) -> String {
-    match headers::retry_after_s(denial) {
+    match retry_after_s(denial) {
         Some(wait_s) => format!("Try again in {wait_s} s"),
         None => format!(
             "Never allowed: the cost is above the limit of {}",
@@ -88,6 +87,7 @@ mod tests {
     use rl_bucket::{Algorithm, Capacity, Rate, Request, Tokens};
 
     use super::*;
+    use crate::config::policies::DEFAULT;
 
     /// The status, the RateLimit field and the body of the response to this answer.
     async fn parts(answer: Answer, dry_run: bool) -> (u16, Option<HeaderValue>, String) {

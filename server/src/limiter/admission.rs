@@ -46,7 +46,7 @@ pub(super) struct Admission {
 pub(super) enum Rejection {
     /// The caller waits for too many calls. Others may still be admitted.
     Caller,
-    /// Too many calls wait for the server, whoever makes them.
+    /// Too many calls wait for the server, those of all callers together.
     Server,
 }
 

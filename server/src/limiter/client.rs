@@ -104,9 +104,9 @@ impl Connection {
     /// It is one call, unless it forces or refunds a charge of several buckets: no command does that, so it is one
     /// transaction.
     pub(super) async fn decide(&self, request: &LimitRequest) -> Result<Decisions, CallError> {
-        let mut connection = self.connection.clone();
         match transaction(request) {
             None => {
+                let mut connection = self.connection.clone();
                 let reply = connection.send_packed_command(&command(request)).await;
                 decisions(reply.map_err(|_| CallError::Closed)?, request)
             }

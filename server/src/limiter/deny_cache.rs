@@ -40,7 +40,7 @@ impl DenyCache {
     ///
     /// Any other request for the same key goes to Redis and may change the bucket, so it removes the denial.
     pub(super) fn get(&self, request: &LimitRequest, now: Instant) -> Option<Decisions> {
-        self.0.update(request.key(), |cached| {
+        self.0.update(request.key(), request.key(), |cached| {
             cached.take_if(|denial| !denial.applies_to(request, now));
             cached.as_ref().map(|denial| denial.decisions_at(now))
         })
@@ -68,8 +68,9 @@ impl DenyCache {
             received,
             expires,
         };
-        self.0
-            .update(request.key(), |cached| *cached = Some(denial));
+        self.0.update(request.key(), request.key(), |cached| {
+            *cached = Some(denial);
+        });
     }
 }
 

@@ -42,19 +42,32 @@ impl Local {
     pub(super) fn decide(&self, request: &LimitRequest) -> Result<Decisions, DebtTooLarge> {
         let us = self.epoch.elapsed().as_micros();
         let now = UnixMicros::new(u64::try_from(us).unwrap_or(u64::MAX));
-        let keys: Vec<&str> = request
-            .limits
-            .iter()
-            .map(|limit| limit.key.as_str())
-            .collect();
+        let group = request.caller();
+        if request.limits.tail.is_empty() {
+            let decide = |state: &mut Option<State>| decide(request, state, now);
+            let decision = self.buckets.update(group, request.key(), decide);
+            return decision.map(Decisions::from);
+        }
+        let keys = request.limits.iter().map(|limit| limit.key.as_str());
+        let keys: Vec<&str> = keys.collect();
         self.buckets
-            .update_group(request.caller(), &keys, |states| {
-                decide_all(request, states, now)
-            })
+            .update_all(group, &keys, |states| decide_all(request, states, now))
     }
 }
 
-/// Decides a request to one or several buckets and updates their states.
+/// Decides a request to one bucket and updates its state.
+fn decide(
+    request: &LimitRequest,
+    state: &mut Option<State>,
+    now: UnixMicros,
+) -> Result<Decision, DebtTooLarge> {
+    let mut bucket = open(request.algorithm, request.limits.head.policy, *state, now);
+    let decision = bucket.decide(request.charge)?;
+    apply(bucket.change(), state);
+    Ok(decision)
+}
+
+/// Decides a request to several buckets and updates their states.
 fn decide_all(
     request: &LimitRequest,
     states: &mut [Option<State>],
@@ -119,12 +132,6 @@ mod tests {
         LimitRequest::single(algorithm, "k".to_owned(), policy.unwrap(), charge)
     }
 
-    /// Decides a request to one bucket.
-    fn decide(request: &LimitRequest, state: &mut Option<State>, now: UnixMicros) -> Decision {
-        let states = std::slice::from_mut(state);
-        decide_all(request, states, now).unwrap().0.head
-    }
-
     /// A reload may change the order of the limits, and which of them is the first.
     #[test]
     fn a_limit_keeps_its_bucket_wherever_it_is_in_the_list() {
@@ -146,7 +153,7 @@ mod tests {
     fn a_local_bucket_limits_as_redis_does() {
         let (request, mut state) = (request(Algorithm::Token), None);
         let mut decide_at = |us| {
-            let decision = decide(&request, &mut state, UnixMicros::new(us));
+            let decision = decide(&request, &mut state, UnixMicros::new(us)).unwrap();
             (
                 decision.allowed,
                 decision.remaining,
@@ -163,8 +170,8 @@ mod tests {
     #[test]
     fn the_other_algorithm_gets_a_new_bucket() {
         let (mut state, now) = (None, UnixMicros::new(0));
-        decide(&request(Algorithm::Token), &mut state, now);
-        let decision = decide(&request(Algorithm::Leaky), &mut state, now);
+        decide(&request(Algorithm::Token), &mut state, now).unwrap();
+        let decision = decide(&request(Algorithm::Leaky), &mut state, now).unwrap();
         assert_eq!((decision.allowed, decision.remaining), (1, 2));
     }
 

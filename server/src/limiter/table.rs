@@ -40,13 +40,21 @@ impl<V> Table<V> {
 
     /// Lets `update` read and change the value of `key`, and returns its result.
     ///
+    /// The key is kept in the shard of `group`, so it always comes with the same group. Keys that are never updated
+    /// together can each be their own.
+    ///
     /// `update` gets `None` if the table does not have the key, and removes the key by leaving `None`. Updating a key
     /// that the table has does not allocate: a flood of denied requests does just that.
     ///
     /// Either way the key becomes the most recently used one. The shard is locked while `update` runs, so it must not
     /// wait and must not use the table, which would lock for ever.
-    pub(super) fn update<R>(&self, key: &str, update: impl FnOnce(&mut Option<V>) -> R) -> R {
-        let mut shard = self.shard(key);
+    pub(super) fn update<R>(
+        &self,
+        group: &str,
+        key: &str,
+        update: impl FnOnce(&mut Option<V>) -> R,
+    ) -> R {
+        let mut shard = self.shard(group);
         if let Some(value) = shard.get_mut(key) {
             let result = update(value);
             if value.is_none() {
@@ -60,25 +68,6 @@ impl<V> Table<V> {
         result
     }
 
-    /// Like [`Table::update`], for several keys at once: nobody else reads or changes any of them meanwhile.
-    ///
-    /// The keys are kept in the shard of `group`. So a key always comes with the same group, and [`Table::update`] does not
-    /// find it unless it is the group itself.
-    pub(super) fn update_group<R>(
-        &self,
-        group: &str,
-        keys: &[&str],
-        update: impl FnOnce(&mut [Option<V>]) -> R,
-    ) -> R {
-        let mut shard = self.shard(group);
-        let mut values: Vec<Option<V>> = keys.iter().map(|key| shard.pop(*key)?).collect();
-        let result = update(&mut values);
-        for (key, value) in keys.iter().zip(values) {
-            self.put(&mut shard, key, value);
-        }
-        result
-    }
-
     fn put(&self, shard: &mut Shard<V>, key: &str, value: Option<V>) {
         if value.is_some() {
             shard.put(key.into(), value);
@@ -88,14 +77,36 @@ impl<V> Table<V> {
         }
     }
 
-    /// Locks the shard of a key. A panic while the lock was held is ignored: values are replaced as a whole, so none is
+    /// Locks the shard of a group. A panic while the lock was held is ignored: values are replaced as a whole, so none is
     /// half written.
-    fn shard(&self, key: &str) -> MutexGuard<'_, Shard<V>> {
-        let hash = self.hasher.hash_one(key);
+    fn shard(&self, group: &str) -> MutexGuard<'_, Shard<V>> {
+        let hash = self.hasher.hash_one(group);
         let index = usize::try_from(hash).unwrap_or_default() % self.shards.len();
         self.shards[index]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V: Copy> Table<V> {
+    /// Like [`Table::update`], for several keys of a group: nobody else reads or changes any of them meanwhile.
+    pub(super) fn update_all<R>(
+        &self,
+        group: &str,
+        keys: &[&str],
+        update: impl FnOnce(&mut [Option<V>]) -> R,
+    ) -> R {
+        let mut shard = self.shard(group);
+        let mut values: Vec<Option<V>> = keys.iter().map(|key| *shard.get(*key)?).collect();
+        let result = update(&mut values);
+        for (key, value) in keys.iter().zip(values) {
+            match shard.get_mut(*key) {
+                Some(stored) if value.is_some() => *stored = value,
+                Some(_) => _ = shard.pop(*key),
+                None => self.put(&mut shard, key, value),
+            }
+        }
+        result
     }
 }
 
@@ -104,17 +115,17 @@ mod tests {
     use super::*;
 
     fn get<V: Copy>(table: &Table<V>, key: &str) -> Option<V> {
-        table.update(key, |value| *value)
+        table.update(key, key, |value| *value)
     }
 
     #[test]
     fn a_value_stays_until_it_is_removed() {
         let table = Table::with_capacity(100);
         assert_eq!(get(&table, "a"), None);
-        table.update("a", |value| *value = Some(1));
-        table.update("b", |value| *value = Some(2));
-        assert_eq!(table.update("a", |value| value.replace(3)), Some(1));
-        assert_eq!(table.update("b", Option::take), Some(2));
+        table.update("a", "a", |value| *value = Some(1));
+        table.update("b", "b", |value| *value = Some(2));
+        assert_eq!(table.update("a", "a", |value| value.replace(3)), Some(1));
+        assert_eq!(table.update("b", "b", Option::take), Some(2));
         assert_eq!((get(&table, "a"), get(&table, "b")), (Some(3), None));
     }
 
@@ -122,25 +133,25 @@ mod tests {
     fn several_keys_are_updated_together() {
         let table = Table::with_capacity(100);
         let keys = ["a", "b", "c"];
-        table.update_group("group", &keys, |values| {
+        table.update_all("group", &keys, |values| {
             values.clone_from_slice(&[Some(1), None, Some(3)]);
         });
-        let values = table.update_group("group", &keys, |values| {
+        let values = table.update_all("group", &keys, |values| {
             let before = values.to_vec();
             values[0] = None;
             before
         });
         assert_eq!(values, [Some(1), None, Some(3)]);
-        let values = table.update_group("group", &keys, |values| values.to_vec());
+        let values = table.update_all("group", &keys, |values| values.to_vec());
         assert_eq!(values, [None, None, Some(3)]);
     }
 
     #[test]
     fn updating_a_stored_key_does_not_allocate() {
         let table = Table::with_capacity(100);
-        table.update("key", |value| *value = Some(0));
+        table.update("key", "key", |value| *value = Some(0));
         let allocations = allocation_counter::measure(|| {
-            (1..=100).for_each(|n| table.update("key", |value| *value = Some(n)));
+            (1..=100).for_each(|n| table.update("key", "key", |value| *value = Some(n)));
             assert_eq!(get(&table, "key"), Some(100));
             assert_eq!(get(&table, "unknown"), None);
         });
@@ -152,7 +163,9 @@ mod tests {
         for max in [1, 2, 15, 16, 17, 1000] {
             let table = Table::with_capacity(max);
             for key in 0..20 * max {
-                table.update(&key.to_string(), |value| *value = Some(key));
+                table.update(&key.to_string(), &key.to_string(), |value| {
+                    *value = Some(key);
+                });
             }
             let kept: usize = table
                 .shards
@@ -167,8 +180,12 @@ mod tests {
     fn a_key_in_steady_use_is_not_evicted() {
         let table = Table::with_capacity(320);
         for other in 0..10_000 {
-            table.update("regular", |value| *value = Some(value.unwrap_or(0) + 1));
-            table.update(&other.to_string(), |value| *value = Some(0));
+            table.update("regular", "regular", |value| {
+                *value = Some(value.unwrap_or(0) + 1);
+            });
+            table.update(&other.to_string(), &other.to_string(), |value| {
+                *value = Some(0);
+            });
         }
         assert_eq!(get(&table, "regular"), Some(10_000));
     }

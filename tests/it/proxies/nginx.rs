@@ -85,7 +85,7 @@ fn behind_nginx_shaped_requests_are_spaced() {
     let leaky = [("limiter/token/", "limiter/leaky/")];
     let site = Site::start_with(Nginx, &limits, &["-shape"], &leaky).expect("it is installed");
     let started = Instant::now();
-    let mut waits_ms: Vec<u128> = thread::scope(|scope| {
+    let waits_ms: Vec<u128> = thread::scope(|scope| {
         let request = || {
             assert_eq!(site.get("127.0.0.5", "/", &[]).body, "the application");
             started.elapsed().as_millis()
@@ -94,12 +94,7 @@ fn behind_nginx_shaped_requests_are_spaced() {
         let waits_ms = requests.map(|request| request.join().expect("an answer"));
         waits_ms.into()
     });
-    waits_ms.sort_unstable();
-    let mut pairs = waits_ms.iter().zip((0..).step_by(100));
-    assert!(
-        pairs.all(|(wait_ms, due_ms)| *wait_ms >= due_ms),
-        "{waits_ms:?}"
-    );
+    crate::shaping::assert_spaced(waits_ms);
 }
 
 /// Each proxy connects from an address of its own, as if it were on its own machine.

@@ -45,11 +45,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<NamedPolicy>, Vec<(usize, String)>
         errors.add(span.start, "", &reason);
     }
     // After a syntax error the rest of the document may not say what its author meant.
+    if !syntax_errors.is_empty() {
+        return Err(errors.with_lines(text));
+    }
     let mut policies = Vec::new();
-    if syntax_errors.is_empty() {
-        for (name, value) in document.get_ref() {
-            policies.extend(policy(name, value, &mut errors));
-        }
+    for (name, value) in document.get_ref() {
+        policies.extend(policy(name, value, &mut errors));
     }
     if document.get_ref().is_empty() {
         errors.add(0, "", "no policies: add one, or leave -policies away");
