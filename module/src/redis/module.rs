@@ -15,8 +15,22 @@ use super::propagation;
 
 /// The name in MODULE LIST, and the prefix of the fields in INFO. Redis refuses to load a second module of this name.
 const NAME: &CStr = c"rl";
-/// The version in MODULE LIST: 100 stands for 0.1.0.
-const VERSION: c_int = 100;
+/// The version in MODULE LIST, from Cargo.toml: 10203 stands for 1.2.3, and 100 for 0.1.0.
+const VERSION: c_int = number(env!("CARGO_PKG_VERSION_MAJOR")) * 10_000
+    + number(env!("CARGO_PKG_VERSION_MINOR")) * 100
+    + number(env!("CARGO_PKG_VERSION_PATCH"));
+
+/// The number of a part of the version, which is decimal digits. The build fails if it has more than two, because two
+/// versions could then have one number.
+const fn number(part: &str) -> c_int {
+    let (mut number, mut rest) = (0, part.as_bytes());
+    while let [digit, tail @ ..] = rest {
+        number = number * 10 + (*digit - b'0') as c_int;
+        rest = tail;
+    }
+    assert!(number < 100, "a part of the version is above 99");
+    number
+}
 
 /// Defines the symbols that Redis looks for in a module. `$load` registers everything or gives the reason why not;
 /// `$may_unload` gives the reason why the module must stay.
