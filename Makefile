@@ -1,7 +1,7 @@
 # Shortcuts for commands that also work without make.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test servers servers-all test-bucket test-full fuzz bench bench-instructions lint fmt check clean
+.PHONY: help run build install uninstall dist test servers servers-all test-bucket test-full fuzz bench bench-instructions lint fmt check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,6 +11,16 @@ run: ## run Redis with the module on REDIS_PORT (6379) and rl-server on ADDR (12
 
 build: ## build target/release/librl.so and target/release/rl-server
 	cargo build --release --package rl-module --package rl-server
+
+install: ## install what make build built, below PREFIX (/usr/local) and DESTDIR; DEBUG_FILES=1 adds debug files
+	@packaging/install.sh install
+
+uninstall: ## remove what make install installed
+	@packaging/install.sh uninstall
+
+dist: ## build packages for Debian, an archive and checksums into target/dist; DEBUG_FILES=1 adds debug files
+	tests/packages.sh dist
+	packaging/dist.sh
 
 test: ## run the tests, on the installed redis-server, Redis 8.2.3 and Valkey 9.1.2
 	tests/packages.sh

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the missing packages that the build and the tests need. With `run`: only those of the build and of `make
-# run`. With `full`: also tools that find memory errors, a browser with the font of the picture in README, and proxies.
-# With `bench`: also the tools of the benchmarks. On systems without apt-get it prints the names of the missing packages
-# and fails.
+# run`. With `dist`: only those of the build and of `make dist`. With `full`: also tools that find memory errors, a
+# browser with the font of the picture in README, proxies, and what tests the packages. With `bench`: also the tools of
+# the benchmarks. On systems without apt-get it prints the names of the missing packages and fails.
 set -euo pipefail
 
 has_libclang() {
@@ -25,14 +25,17 @@ if [ "${1:-}" = full ]; then
   command -v chromium >/dev/null && command -v chromedriver >/dev/null || missing+=(chromium chromium-driver)
   [ -d /usr/share/fonts/opentype/inter ] || missing+=(fonts-inter)
   [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null || missing+=(haproxy)
+  command -v debootstrap >/dev/null || missing+=(debootstrap)
+  command -v ip >/dev/null || missing+=(iproute2)
   "$(dirname "$0")/servers.sh" proxies
 fi
 [[ " full bench " != *" ${1:-} "* ]] || command -v valgrind >/dev/null || missing+=(valgrind)
 [ "${1:-}" != bench ] || command -v wrk >/dev/null || missing+=(wrk)
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 has_libclang || missing+=(libclang-dev)
-command -v redis-server >/dev/null && command -v redis-cli >/dev/null || missing+=(redis-server)
-if [ "${1:-}" != run ]; then
+[[ " full dist " != *" ${1:-} "* ]] || python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+[ "${1:-}" = dist ] || { command -v redis-server && command -v redis-cli; } >/dev/null || missing+=(redis-server)
+if [[ " run dist " != *" ${1:-} "* ]]; then
   command -v curl >/dev/null || missing+=(curl)
   command -v h2load >/dev/null || missing+=(nghttp2-client)
   [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || missing+=(nginx-light)

@@ -1,4 +1,5 @@
-//! The systemd unit and the Dockerfile: neither runs here, but the files and flags that they name must exist.
+//! The systemd unit, the Dockerfile, and the examples for Compose and Kubernetes: the files, flags, paths and versions
+//! that they name must exist. tests/dist.sh runs the unit, and tests/images.sh lints the others.
 
 use std::fs;
 use std::process::Command;
@@ -9,12 +10,15 @@ fn read(path: &str) -> String {
     fs::read_to_string(project().join(path)).expect(path)
 }
 
-/// The path of the installed program in both.
+/// The program of the unit, before `make install` writes its own path.
 const PROGRAM: &str = "/usr/local/bin/rl-server";
+
+/// What runs the images.
+const EXAMPLES: [&str; 2] = ["packaging/compose.yaml", "packaging/kubernetes.yaml"];
 
 /// The unit, with the path of the built program.
 fn unit() -> String {
-    let unit = read("server/rl-server.service");
+    let unit = read("packaging/rl-server.service");
     assert!(unit.contains(&format!("\nExecStart={PROGRAM}\n")));
     unit.replace(PROGRAM, &artifacts().server.display().to_string())
 }
@@ -89,13 +93,15 @@ fn the_unit_is_sandboxed_and_has_resource_limits() {
 }
 
 #[test]
-fn variables_of_the_unit_and_the_image_are_flags() {
+fn variables_of_the_unit_and_the_images_are_flags() {
     let help = Command::new(&artifacts().server)
         .arg("-h")
         .output()
         .expect("built");
     let help = String::from_utf8(help.stdout).expect("UTF-8");
-    let text = read("server/rl-server.service") + &read("server/Dockerfile");
+    let mut text = read("packaging/rl-server.service") + &read("packaging/rl-server.default");
+    text += &read("packaging/Dockerfile");
+    text.extend(EXAMPLES.map(read));
     let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
     let mut variables = words.filter(|word| word.starts_with("RL_")).peekable();
     assert!(variables.peek().is_some());
@@ -104,38 +110,94 @@ fn variables_of_the_unit_and_the_image_are_flags() {
     }
 }
 
-#[test]
-fn the_image_is_built_with_the_toolchain_of_the_workspace() {
-    let dockerfile = read("server/Dockerfile");
-    let lines: Vec<&str> = dockerfile.lines().collect();
+/// The value of a field of the workspace in Cargo.toml.
+fn workspace(field: &str) -> String {
+    let start = format!("{field} = ");
     let manifest = read("Cargo.toml");
-    let version = manifest
-        .lines()
-        .find_map(|line| line.strip_prefix("rust-version = "))
-        .expect("a version");
-    let image = format!(
-        "FROM rust:{}-slim-bookworm AS build",
-        version.trim_matches('"')
-    );
-    assert!(lines.contains(&image.as_str()), "{image}");
-    let program = "/redis-rl/target/release/rl-server";
-    for line in [
-        "WORKDIR /redis-rl",
-        "COPY . .",
-        "RUN cargo build --release --locked --package rl-server",
-        &format!("COPY --from=build {program} /usr/local/bin/"),
-        &format!("ENTRYPOINT [\"{PROGRAM}\"]"),
-    ] {
-        assert!(lines.contains(&line), "{line}");
-    }
-    assert!(read("server/Cargo.toml").contains("name = \"rl-server\""));
+    let value = manifest.lines().find_map(|line| line.strip_prefix(&start));
+    value.expect("a field").trim_matches('"').to_owned()
 }
 
-/// The image is built from all files in git.
+#[test]
+fn images_are_built_with_the_toolchain_of_the_workspace() {
+    let dockerfile = read("packaging/Dockerfile");
+    let version = workspace("rust-version");
+    let image = format!("FROM rust:{version}.0-slim-bookworm AS tools");
+    assert!(dockerfile.lines().any(|line| line == image), "{image}");
+}
+
+#[test]
+fn images_contain_what_make_install_installs() {
+    let (dockerfile, script) = (read("packaging/Dockerfile"), read("packaging/install.sh"));
+    let copied: Vec<&str> = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY --from=build /image/usr/"))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(copied.len() >= 3, "{copied:?}");
+    for path in copied {
+        let is_target = |line: &str| line.split_whitespace().last() == Some(path);
+        assert!(script.lines().any(is_target), "{path}");
+    }
+}
+
+/// What else names the version, which is that of the workspace.
+#[test]
+fn images_have_the_version_of_the_workspace() {
+    let version = workspace("version");
+    let text = read("packaging/Dockerfile");
+    assert_eq!(text.matches("image.version=").count(), 3);
+    assert_eq!(
+        text.matches(&format!("image.version=\"{version}\""))
+            .count(),
+        3
+    );
+    for path in EXAMPLES {
+        let text = read(path);
+        let images: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("redis-rl/"))
+            .collect();
+        assert!(images.len() >= 2, "{path}");
+        let tag = format!(":{version}");
+        assert!(images.iter().all(|line| line.ends_with(&tag)), "{images:?}");
+    }
+    let heading = format!("## {version}");
+    assert!(read("CHANGELOG.md").lines().any(|line| line == heading));
+}
+
+#[test]
+fn pods_of_the_example_pass_the_restricted_profile() {
+    let text = read("packaging/kubernetes.yaml");
+    let count = |part: &str| text.matches(part).count();
+    let pods = count("kind: Deployment");
+    assert_eq!(pods, 2);
+    for field in [
+        "runAsNonRoot: true",
+        "seccompProfile: { type: RuntimeDefault }",
+        "allowPrivilegeEscalation: false",
+        "capabilities: { drop: [ALL] }",
+    ] {
+        assert_eq!(count(field), pods, "{field}");
+    }
+    assert_eq!(count("pod-security.kubernetes.io/enforce: restricted"), 1);
+    for field in [
+        "hostPath",
+        "hostNetwork",
+        "hostPID",
+        "hostIPC",
+        "hostPort",
+        "privileged:",
+    ] {
+        assert_eq!(count(field), 0, "{field}");
+    }
+}
+
+/// Images are built from all files in git.
 #[test]
 fn only_what_git_ignores_is_left_out_of_the_build() {
     let ignored = read(".gitignore");
-    let left_out = read("server/Dockerfile.dockerignore");
+    let left_out = read("packaging/Dockerfile.dockerignore");
     for line in left_out.lines().filter(|line| *line != ".git") {
         let is_ignored = |known: &str| known.trim_matches('/') == line;
         assert!(ignored.lines().any(is_ignored), "{line}");

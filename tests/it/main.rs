@@ -8,7 +8,7 @@ mod concurrency; // many clients on one key
 mod corpus; // the inputs that the fuzzers saved, replayed
 mod crowds; // a thousand slow clients, ten thousand connections, a million callers
 mod deny_cache; // -deny-cache
-mod deployment; // the systemd unit and the Dockerfile
+mod deployment; // the systemd unit, the Dockerfile, and the examples for Compose and Kubernetes
 mod errors; // the full text of every error reply, in one table
 mod events; // the keyspace events of each change
 mod failover; // rl-server while a primary of a cluster or of Sentinels is killed, and while slots move
@@ -19,6 +19,7 @@ mod hostile; // malformed and extreme arguments, keys and stored bytes
 mod http; // /token and /leaky: statuses, headers, bodies, flags, shutdown
 mod hung_names; // a name lookup that hangs
 mod info; // RL.INFO
+mod install; // `make install` and `make uninstall`
 mod keys; // types, names, expiry, watchers, transactions and scripts
 mod kill; // rl-server killed under load
 mod layers; // dependencies of crates, and imports between folders
