@@ -61,4 +61,5 @@ mod throttle; // RL.THROTTLE and CL.THROTTLE, and values that redis-cell stored
 mod token; // RL.TOKEN as a client sees it: every field of its reply, every option
 mod unix_sockets; // rl-server on a unix socket: the file, the peer's address, connections, shutdown
 mod unload; // MODULE UNLOAD while ACL rules or queued commands name the module's commands
+mod upgrade; // from one version to another; stored bytes of a newer version
 mod wall_clock; // rl-server's clock, set while it serves
