@@ -1,7 +1,7 @@
 # Shortcuts for commands that also work without make.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build install uninstall dist test servers servers-all test-bucket test-full fuzz bench bench-instructions lint fmt check clean
+.PHONY: help run build install uninstall dist test servers servers-all test-bucket test-full test-dist fuzz bench bench-instructions lint fmt check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,12 +35,19 @@ servers-all: ## fetch all eight servers for the tests: Redis 6.2 to 8.6, Valkey 
 test-bucket: ## test the bucket arithmetic alone, without Redis
 	cargo test --package rl-bucket
 
-test-full: ## run all tests, also the slow ones, on nine servers, and bench-instructions
+test-full: ## run all tests, also the slow ones, on nine servers, test-dist, and bench-instructions
 	tests/packages.sh full
 	tests/run.sh full
+	$(MAKE) test-dist
 	PROPTEST_CASES=25600 PROPTEST_MAX_GLOBAL_REJECTS=1000000 PROPTEST_MAX_LOCAL_REJECTS=10000000 RL_CALLS=1000000000 \
 	  cargo test --release --package rl-bucket
 	$(MAKE) bench-instructions
+
+test-dist: dist ## test what make dist builds, in roots of Debian 12 and 11 and on nine servers; needs root
+	tests/packages.sh full
+	tests/servers.sh all
+	tests/dist.sh
+	tests/images.sh
 
 fuzz: ## run each fuzz target for SECONDS (600); needs cargo install cargo-fuzz
 	@for target in rate state arguments calls client_address bucket_key; do \
