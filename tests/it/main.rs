@@ -2,6 +2,7 @@
 
 mod callbacks; // another module that changes keys while our commands run
 mod caller; // the client address: peers, trusted proxies, spoofed headers
+mod capacity; // capacity planning: the figures of capacity.md, and a simulation of failovers and hot keys
 mod clocks; // clocks that step forward and back, on one server and on a promoted replica
 mod cluster; // three primaries and three replicas: redirections, slots that move, failovers
 mod concurrency; // many clients on one key

@@ -1,16 +1,17 @@
-//! Readers of the README files: commands after `$ ` with their output, code blocks of other languages, headings and
+//! Readers of the documents: commands after `$ ` with their output, code blocks of other languages, headings and
 //! links.
 
 use std::path::Path;
 
 use crate::project;
 
-/// Every README of the project, as a path from the root.
-pub const DOCUMENTS: [&str; 4] = [
+/// Every README of the project and the page about capacity, as paths from the root.
+pub const DOCUMENTS: [&str; 5] = [
     "README.md",
     "module/README.md",
     "server/README.md",
     "tests/README.md",
+    "tests/capacity.md",
 ];
 
 /// The text of a document.
