@@ -1,7 +1,7 @@
 # Shortcuts for commands that also work without make.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build install uninstall dist test servers servers-all test-bucket test-full test-dist fuzz bench bench-instructions lint fmt check clean
+.PHONY: help run build install uninstall dist test servers servers-all test-bucket test-full test-dist fuzz bench bench-instructions bench-http lint fmt check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,13 +35,14 @@ servers-all: ## fetch all eight servers for the tests: Redis 6.2 to 8.6, Valkey 
 test-bucket: ## test the bucket arithmetic alone, without Redis
 	cargo test --package rl-bucket
 
-test-full: ## run all tests, also the slow ones, on nine servers, test-dist, and bench-instructions
+test-full: ## run all tests, also the slow ones, on nine servers, test-dist, bench-instructions and bench-http
 	tests/packages.sh full
 	tests/run.sh full
 	$(MAKE) test-dist
 	PROPTEST_CASES=25600 PROPTEST_MAX_GLOBAL_REJECTS=1000000 PROPTEST_MAX_LOCAL_REJECTS=10000000 RL_CALLS=1000000000 \
 	  cargo test --release --package rl-bucket
 	$(MAKE) bench-instructions
+	$(MAKE) bench-http
 
 test-dist: dist ## test what make dist builds, in roots of Debian 12 and 11 and on nine servers; needs root
 	tests/packages.sh full
@@ -61,6 +62,10 @@ bench: ## time the arithmetic, concurrent calls and HTTP; OTHER=x.so OTHER_CMD='
 bench-instructions: ## count instructions per call, fail above a bound; CALLS='token peek' selects calls
 	tests/packages.sh bench
 	cargo bench --profile dev --package rl-tests --bench instructions -- $(CALLS)
+
+bench-http: ## measure CPU per HTTP request, fail above a bound; CASES='named local' selects cases
+	tests/packages.sh bench
+	cargo bench --package rl-tests --bench http -- $(or $(CASES),bare-per-core one-caller)
 
 lint: ## check formatting, clippy and rustdoc, with warnings as errors
 	cargo fmt --all --check

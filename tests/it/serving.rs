@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rl_tests::{HttpServer, PATIENCE, RedisServer, eventually, get, send};
+use rl_tests::{HttpServer, PATIENCE, RedisServer, cpu_seconds, eventually, get, send};
 
 /// Longer than any test waits.
 const NEVER: &str = "600s";
@@ -255,18 +255,6 @@ fn out_of_files_the_server_closes_idle_connections() {
     http.wait_for_log("cannot accept a connection: ");
 }
 
-/// Seconds of CPU time that the server has used.
-fn cpu_seconds(http: &HttpServer) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", http.id())).expect("the server runs");
-    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
-    let ticks = fields
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<f64>());
-    ticks.map(|ticks| ticks.expect("a number")).sum::<f64>() / 100.0
-}
-
 #[test]
 fn out_of_files_with_none_idle_the_server_waits_and_serves() {
     let (redis, http) = start(&[]);
@@ -277,9 +265,9 @@ fn out_of_files_with_none_idle_the_server_waits_and_serves() {
         .write_all(b"GET /token HTTP/1.1\r\nHost: test\r\n\r\n")
         .expect("sent");
     http.wait_for_log("cannot accept a connection: ");
-    let before = cpu_seconds(&http);
+    let before = cpu_seconds(http.id());
     thread::sleep(Duration::from_secs(2));
-    let used_s = cpu_seconds(&http) - before;
+    let used_s = cpu_seconds(http.id()) - before;
     assert!(used_s < 1.0, "{used_s} s of CPU time");
     redis.connect().value("CLIENT UNPAUSE");
     for mut stream in held.into_iter().chain([waiting]) {

@@ -37,28 +37,44 @@ impl HttpServer {
     /// socket.
     #[must_use]
     pub fn start_at(addr: &str, flags: &[&str]) -> Self {
-        let server = Self::launch(addr, flags, &[]);
-        server.wait_for_log("connected to Redis");
-        server
+        Self::launch(&artifacts().server, addr, flags, &[]).connected()
+    }
+
+    /// As [`HttpServer::start`], of another build.
+    #[must_use]
+    pub fn start_build(program: &Path, flags: &[&str]) -> Self {
+        Self::launch(program, "127.0.0.1:0", flags, &[]).connected()
+    }
+
+    /// Waits until the server has connected to Redis.
+    fn connected(self) -> Self {
+        self.wait_for_log("connected to Redis");
+        self
     }
 
     /// Starts the server without waiting for a connection to Redis.
     #[must_use]
     pub fn start_alone(flags: &[&str]) -> Self {
-        Self::launch("127.0.0.1:0", flags, &[])
+        Self::launch(&artifacts().server, "127.0.0.1:0", flags, &[])
     }
 
     /// As [`HttpServer::start_alone`], with this wall clock.
     #[must_use]
     pub fn start_by(clock: &FakedClock, flags: &[&str]) -> Self {
-        let server = Self::launch("127.0.0.1:0", flags, &clock.environment());
+        let (program, variables) = (&artifacts().server, clock.environment());
+        let server = Self::launch(program, "127.0.0.1:0", flags, &variables);
         unlink_shared_memory_of(server.id());
         server
     }
 
     /// The default deadline is long enough for a busy machine; `flags` may set another one.
-    fn launch(addr: &str, flags: &[&str], environment: &[(String, String)]) -> Self {
-        let mut child = Command::new(&artifacts().server)
+    fn launch(
+        program: &Path,
+        addr: &str,
+        flags: &[&str],
+        environment: &[(String, String)],
+    ) -> Self {
+        let mut child = Command::new(program)
             .args(["-addr", addr, "-deadline", "600s"])
             .args(flags)
             .envs(environment.iter().cloned())

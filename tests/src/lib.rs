@@ -60,8 +60,8 @@ pub use overshoot::Overshoot;
 pub use pipelines::{Pipelines, Run};
 pub use planted::Bug;
 pub use policies_file::PoliciesFile;
-pub use process::{Port, Process, allow_files, listens};
-pub use proxy::{Program, Proxy};
+pub use process::{Port, Process, allow_files, children, cpu_seconds, listens};
+pub use proxy::{Program, Proxy, installed};
 pub use readme::{
     DOCUMENTS, Example, anchor, blocks, broken, document, examples, headings, links, section,
 };

@@ -1,6 +1,7 @@
-//! Child processes that end with the test, and free ports.
+//! Child processes that end with the test, their processor time, and free ports.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -61,6 +62,39 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The processor time in seconds that a process has used: user and system time of all its threads, in steps of 10 ms.
+///
+/// # Panics
+///
+/// If there is no such process.
+#[must_use]
+pub fn cpu_seconds(id: u32) -> f64 {
+    // proc_pid_stat(5): the fields 14 and 15, in clock ticks.
+    let ticks = fields_of(id).expect("it runs");
+    let ticks = ticks[11..13].iter().map(|field| field.parse::<f64>());
+    ticks.map(|ticks| ticks.expect("a number")).sum::<f64>() / 100.0
+}
+
+/// The processes that a process has started and that run.
+///
+/// # Panics
+///
+/// If the processes cannot be listed.
+#[must_use]
+pub fn children(id: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("a list of processes");
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_child = |child: &u32| fields_of(*child).is_some_and(|all| all[1] == id.to_string());
+    ids.filter(is_child).collect()
+}
+
+/// The fields of `/proc/PID/stat` from the third on, the state. `None` if there is no such process.
+fn fields_of(id: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+    Some(fields.split(' ').map(str::to_owned).collect())
 }
 
 /// Whether anything listens on this port of the loopback address.

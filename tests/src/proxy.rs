@@ -142,20 +142,24 @@ impl Program {
         }
     }
 
-    /// Debian installs nginx and HAProxy in a directory that is not in a user's PATH. tests/servers.sh fetches the
-    /// others.
+    /// Debian has packages of nginx and HAProxy. tests/servers.sh fetches the others.
     fn path(self) -> Option<PathBuf> {
         let name = self.name();
         match self {
-            Self::Nginx | Self::Haproxy => {
-                let path = std::env::var_os("PATH").unwrap_or_default();
-                let dirs = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-                let mut files = dirs.map(|dir| dir.join(name));
-                files.find(|file| file.is_file())
-            }
+            Self::Nginx | Self::Haproxy => installed(name),
             Self::Envoy | Self::Traefik | Self::Caddy => fetched(name),
         }
     }
+}
+
+/// The program of this name in a directory of PATH, or in `/usr/sbin`, where Debian installs servers and which is not in
+/// a user's PATH.
+#[must_use]
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let mut files = dirs.map(|dir| dir.join(name));
+    files.find(|file| file.is_file())
 }
 
 /// The file `name` in a directory `name-VERSION`.
