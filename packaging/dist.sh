@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make dist: builds for x86-64 Linux with glibc 2.28 or newer, and writes packages for Debian, an archive and checksums
-# into target/dist. Two builds of one commit write the same bytes. DEBUG_FILES=1 adds an archive with debug files.
+# into target/dist. DEBUG_FILES=1 adds an archive with debug files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 glibc=2.28

@@ -80,9 +80,16 @@ impl Config {
         Self::from_words(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    fn from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+    /// Like [`Config::from_command_line`], with these words, of which the first is the name of the program.
+    ///
+    /// # Errors
+    ///
+    /// Every wrong flag, and help or the version if the words ask for it.
+    pub fn from_words(
+        words: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Result<Self, clap::Error> {
         let command = Self::command();
-        let words = go_flags::to_clap(&command, words);
+        let words = go_flags::to_clap(&command, words.into_iter().map(Into::into));
         // Alone and first: clap's errors for the other flags would repeat the password.
         secrets::check(&command, &words).map_err(|reason| errors::report(&command, &[reason]))?;
         let (matches, mut reasons) = errors::parse(&command, &words)?;

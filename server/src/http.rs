@@ -2,7 +2,7 @@
 //!
 //! [`routes`], [`page`], [`health`] and [`fallback`] are the handlers. They are built from files that read a request
 //! ([`caller`], [`bucket_key`], [`query`], [`negotiate`], [`screening`], by the [`policies`] in force) and files that write a response ([`response`], [`headers`], [`window`],
-//! [`body`], [`problem`], [`error`], [`cors`]). [`shaping`] delays answers. Sockets live in [`crate::connections`].
+//! [`body`], [`json`], [`problem`], [`error`], [`cors`]). [`shaping`] delays answers. Sockets live in [`crate::connections`].
 
 mod body;
 mod bucket_key;
@@ -12,6 +12,7 @@ mod error;
 mod fallback;
 mod headers;
 mod health;
+mod json;
 mod negotiate;
 mod page;
 mod policies;
@@ -26,4 +27,4 @@ mod window;
 pub use self::fallback::site;
 pub use self::health::Operations;
 pub use self::policies::Policies;
-pub use self::routes::router;
+pub use self::routes::routers;

@@ -14,9 +14,9 @@
 //!
 //! `GET /` is a page that shows both at work, or, for clients that do not accept HTML, a list of the endpoints.
 //!
-//! [`Config`] reads flags and environment. [`listen`] and [`serve`] handle connections, [`router`] and [`Operations`]
-//! handle requests. [`Limiter`] calls Redis, within a deadline, and decides what happens without it. `main.rs` connects
-//! these parts.
+//! [`Config`] reads flags and environment. [`listen`] and [`serve`] handle connections, [`routers`] and [`Operations`]
+//! handle requests. [`Limiter`] calls Redis, within a deadline, and decides what happens without it. [`Threads`] run them.
+//! `main.rs` connects these parts.
 
 #![forbid(unsafe_code)]
 
@@ -33,6 +33,7 @@ mod redis_address;
 mod reload;
 mod shutdown;
 mod site;
+mod threads;
 
 pub use client_address::{ClientIpHeader, Networks, Peer, Proxies};
 pub use config::{
@@ -40,7 +41,7 @@ pub use config::{
     OnOutage, OperatingFlags, Origins, PolicyFlags, RedisFlags, ServingFlags, ShapingFlags,
 };
 pub use connections::{Listener, listen, serve};
-pub use http::{Operations, Policies, router, site};
+pub use http::{Operations, Policies, routers, site};
 pub use limit::{Answer, Decisions, Limit, LimitRequest, Overload, Unavailable};
 pub use limiter::Limiter;
 pub use logging::start_logging;
@@ -49,3 +50,4 @@ pub use redis_address::RedisAddress;
 pub use reload::reload_on_sighup;
 pub use shutdown::Shutdown;
 pub use site::Site;
+pub use threads::{Thread, Threads};

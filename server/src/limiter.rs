@@ -1,12 +1,13 @@
 //! Decides requests: by Redis within a deadline, or as `-on-outage` says while Redis does not decide.
 //!
-//! - [`client`] connects and sends calls, [`wire`] encodes them and decodes their replies; these and
-//!   [`crate::redis_address`] alone use the `redis` crate.
+//! - [`dial`] opens the socket, [`pipeline`] sends calls over it and matches replies to them. [`client`] logs in and
+//!   makes the calls that [`wire`] encodes, and [`wire`] decodes their replies.
 //! - [`link`] keeps one server connected, at the address that [`endpoint`] resolves. [`breaker`] holds its states.
 //! - [`live_connection`] makes the calls: [`admission`] bounds them, and [`traffic`] tells a silent Redis from a long
-//!   queue.
+//!   queue. [`coalescing`] makes one call for several requests of one caller.
 //! - [`cluster`] has a link to each primary and finds the right one by [`slots`].
-//! - [`io_thread`] runs all of these.
+//! - Each thread that serves requests has links of its own, so that its requests never wait for another thread.
+//!   [`server_state`] has what the threads share for each server.
 //! - [`local`] buckets and the [`deny_cache`] need no Redis. Both use a bounded [`table`].
 
 mod admission;
@@ -14,12 +15,18 @@ mod breaker;
 mod call_error;
 mod client;
 mod cluster;
+mod coalescing;
 mod deny_cache;
+mod dial;
 mod endpoint;
-mod io_thread;
+mod error_reply;
 mod link;
+mod link_config;
 mod live_connection;
 mod local;
+mod pipeline;
+mod resp;
+mod server_state;
 mod slots;
 mod table;
 mod traffic;
@@ -35,23 +42,30 @@ use self::call_error::CallError;
 use self::cluster::Cluster;
 use self::deny_cache::DenyCache;
 use self::endpoint::{Endpoint, Sentinels};
-use self::io_thread::IoThread;
-use self::link::{Link, LinkConfig};
+use self::link::Link;
+use self::link_config::LinkConfig;
 use self::local::Local;
+use self::server_state::ServerStates;
 use crate::config::{OnOutage, RedisFlags};
 use crate::limit::{Answer, Decisions, LimitRequest, Unavailable};
 use crate::log_throttle::LogThrottle;
 use crate::metrics::{CallMetrics, Metrics};
 use crate::redis_address::RedisAddress;
+use crate::threads::{Thread, Threads};
 
-/// Decides requests. Clones share everything.
+/// Decides the requests of one thread. Clones share everything.
 #[derive(Clone)]
 pub struct Limiter(Arc<Inner>);
 
 struct Inner {
     redis: Redis,
-    /// Dropped after `redis`, whose tasks it runs.
-    _io_thread: IoThread,
+    shared: Arc<Shared>,
+}
+
+/// What the limiters of all threads share.
+struct Shared {
+    address: RedisAddress,
+    servers: Arc<ServerStates>,
     /// How long a request may wait for Redis.
     deadline: Duration,
     fallback: Fallback,
@@ -75,30 +89,43 @@ enum Fallback {
 }
 
 impl Limiter {
-    /// Starts to connect to Redis, on a thread of its own, and returns at once. Redis need not be running.
+    /// Starts to connect to Redis for each thread, and returns at once. Redis need not be running.
     ///
     /// # Errors
     ///
-    /// If the address or the files of `flags` are invalid, or the thread cannot start.
-    pub fn new(flags: &RedisFlags, metrics: &Metrics) -> Result<Self, String> {
-        let metrics = metrics.calls.clone();
-        let io_thread = IoThread::start()
-            .map_err(|error| format!("cannot start the thread for Redis: {error}"))?;
-        let config = LinkConfig {
-            call_timeout: flags.deadline,
-            metrics: metrics.clone(),
-            runtime: io_thread.handle(),
-        };
+    /// If the address or the files of `flags` are invalid.
+    pub fn start(
+        flags: &RedisFlags,
+        metrics: &Metrics,
+        threads: &Threads,
+    ) -> Result<Vec<Self>, String> {
         let cached_callers = flags.deny_cache;
-        Ok(Self(Arc::new(Inner {
-            redis: Redis::start(flags.address()?, config)?,
-            _io_thread: io_thread,
+        let shared = Arc::new(Shared {
+            address: flags.address()?,
+            servers: Arc::default(),
             deadline: flags.deadline,
             fallback: Fallback::new(flags.on_outage),
             outage_log: LogThrottle::new(Instant::now()),
             overload_log: LogThrottle::new(Instant::now()),
             deny_cache: (cached_callers > 0).then(|| DenyCache::with_capacity(cached_callers)),
-            metrics,
+            metrics: metrics.calls.clone(),
+        });
+        let count = threads.iter().count();
+        let limiter = |thread| Self::on(thread, count, &shared);
+        threads.iter().map(limiter).collect()
+    }
+
+    fn on(thread: &Thread, threads: usize, shared: &Arc<Shared>) -> Result<Self, String> {
+        let config = LinkConfig {
+            call_timeout: shared.deadline,
+            metrics: shared.metrics.clone(),
+            servers: shared.servers.clone(),
+            threads,
+            thread: thread.clone(),
+        };
+        Ok(Self(Arc::new(Inner {
+            redis: Redis::start(shared.address.clone(), config)?,
+            shared: shared.clone(),
         })))
     }
 
@@ -112,12 +139,13 @@ impl Limiter {
     /// [`Unavailable`] within the deadline if Redis does not decide, unless `-on-outage` answers in its place.
     pub async fn decide(&self, request: &LimitRequest) -> Result<Answer, Unavailable> {
         let started = Instant::now();
-        let deny_cache = self.0.deny_cache.as_ref();
+        let shared = &*self.0.shared;
+        let deny_cache = shared.deny_cache.as_ref();
         if let Some(denial) = deny_cache.and_then(|cache| cache.get(request, started)) {
-            self.0.metrics.deny_cache_hits.inc();
+            shared.metrics.count_deny_cache_hit();
             return Ok(Answer::Decided(denial));
         }
-        let deadline = started + self.0.deadline;
+        let deadline = started + shared.deadline;
         match self.0.redis.decide(request, deadline).await {
             Ok(decisions) => {
                 if let Some(cache) = deny_cache {
@@ -125,13 +153,13 @@ impl Limiter {
                 }
                 Ok(Answer::Decided(decisions))
             }
-            Err(error) => self.0.fall_back(request, error.into()),
+            Err(error) => shared.fall_back(request, error.into()),
         }
     }
 
     /// Whether every answer needs Redis: true for `-on-outage deny`.
     pub(crate) fn needs_redis(&self) -> bool {
-        matches!(self.0.fallback, Fallback::Deny)
+        matches!(self.0.shared.fallback, Fallback::Deny)
     }
 
     /// Checks that Redis decides, by a call that takes no tokens and stores nothing.
@@ -140,7 +168,7 @@ impl Limiter {
     ///
     /// [`Unavailable`] within the deadline, whatever `-on-outage` is.
     pub(crate) async fn probe(&self, policy: Policy) -> Result<(), Unavailable> {
-        let deadline = Instant::now() + self.0.deadline;
+        let deadline = Instant::now() + self.0.shared.deadline;
         let probe = LimitRequest::probe(policy);
         let decision = self.0.redis.decide(&probe, deadline).await;
         match decision.map_err(Unavailable::from) {
@@ -152,7 +180,7 @@ impl Limiter {
     }
 }
 
-impl Inner {
+impl Shared {
     /// Answers a request that Redis did not decide. Overload and a debt that is too large are always errors: Redis is
     /// there, and `-on-outage` is not about that.
     fn fall_back(

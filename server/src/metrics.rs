@@ -11,6 +11,7 @@ mod calls;
 mod connections;
 mod decisions;
 mod family;
+mod per_thread;
 mod policies;
 mod requests;
 mod shaping;

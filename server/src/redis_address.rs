@@ -1,17 +1,15 @@
 //! Reads the address of `-redis`: one server, the nodes of a cluster, or the Sentinels of a primary. Pure.
 //!
-//! It also sets what all connections have in common: TLS, keepalive, protocol and login. It does not connect.
+//! It does not connect.
+
+mod tls;
 
 use std::fmt;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    RedisConnectionInfo, TlsCertificates,
-};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use rustls::ClientConfig;
 
 /// The error for an address in no known form.
 const EXPECTED: &str = "expected host:port, redis://[user:password@]host:port[/database], rediss:// likewise, \
@@ -47,8 +45,50 @@ impl fmt::Display for Node {
     }
 }
 
-/// How to connect to one server: address, TLS, login and database.
-pub(crate) type Server = ConnectionInfo;
+/// How to connect to one server: address, TLS, login and database. It is displayed as its address.
+#[derive(Clone, Debug)]
+pub struct Server {
+    address: Address,
+    login: RedisConnectionInfo,
+    /// The authorities that the certificate of the server is checked by. `None` without TLS.
+    tls: Option<Arc<ClientConfig>>,
+}
+
+/// Where one server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Tcp(Node),
+    Unix(PathBuf),
+}
+
+impl Server {
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// User and password. A password without a user is that of the user `default`.
+    pub(crate) fn login(&self) -> Option<(&str, &str)> {
+        let password = self.login.password()?;
+        Some((self.login.username().unwrap_or("default"), password))
+    }
+
+    pub(crate) fn database(&self) -> i64 {
+        self.login.db()
+    }
+
+    pub(crate) fn tls(&self) -> Option<&Arc<ClientConfig>> {
+        self.tls.as_ref()
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Address::Tcp(node) => node.fmt(f),
+            Address::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
 
 /// The address of Redis. It is displayed without user and password.
 #[derive(Clone, Debug)]
@@ -100,8 +140,7 @@ impl RedisAddress {
             Self::Cluster(servers) => servers,
             Self::Sentinels { sentinels, .. } => sentinels,
         };
-        let mut logins = servers.iter().map(ConnectionInfo::redis_settings);
-        logins.any(|login| login.password().is_some())
+        servers.iter().any(|server| server.login().is_some())
     }
 
     /// Adds a password, which is not percent-decoded.
@@ -119,8 +158,7 @@ impl RedisAddress {
             Self::Sentinels { sentinels, .. } => sentinels,
         };
         for server in servers {
-            let login = server.redis_settings().clone().set_password(password);
-            *server = server.clone().set_redis_settings(login);
+            server.login = server.login.clone().set_password(password);
         }
         Ok(self)
     }
@@ -129,7 +167,7 @@ impl RedisAddress {
 impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Server(server) => write!(f, "{}", server.addr()),
+            Self::Server(server) => server.fmt(f),
             Self::Cluster(nodes) => write!(f, "the cluster of {}", list(nodes)),
             Self::Sentinels { sentinels, name } => write!(f, "{name} of {}", list(sentinels)),
         }
@@ -137,14 +175,9 @@ impl fmt::Display for RedisAddress {
 }
 
 fn list(servers: &[Server]) -> String {
-    let addresses: Vec<_> = servers
-        .iter()
-        .map(|server| server.addr().to_string())
-        .collect();
-    addresses.join(",")
+    Vec::from_iter(servers.iter().map(Server::to_string)).join(",")
 }
 
-/// The text before the first slash and the text after it.
 fn split_at_slash(text: &str) -> (&str, &str) {
     text.split_once('/').unwrap_or((text, ""))
 }
@@ -189,93 +222,65 @@ fn has_port(host: &str) -> bool {
 
 /// Parses the URL of one server.
 fn server(url: &str, authorities: Option<&[u8]>) -> Result<Server, String> {
-    let server = url
+    let info = url
         .into_connection_info()
         .map_err(|_| EXPECTED.to_owned())?;
-    let server = with_settings(server);
-    match (server.addr(), authorities) {
+    let tls = match (info.addr(), authorities) {
         (ConnectionAddr::TcpTls { insecure: true, .. }, _) => Err(
             "remove #insecure: certificates are always checked, by -redis-ca if that is set"
                 .to_owned(),
         ),
-        (ConnectionAddr::TcpTls { .. }, Some(pem)) => with_authorities(server, pem),
+        (ConnectionAddr::TcpTls { .. }, _) => tls::config(authorities).map(Some),
         (_, Some(_)) => Err("-redis-ca needs a rediss:// address".to_owned()),
-        (_, None) => Ok(server),
-    }
+        (_, None) => Ok(None),
+    }?;
+    Ok(Server {
+        address: address(&info).ok_or(EXPECTED)?,
+        login: info.redis_settings().clone(),
+        tls,
+    })
 }
 
-/// Trusts the authorities in `pem` and no others.
-fn with_authorities(server: Server, pem: &[u8]) -> Result<Server, String> {
-    let mut certificates = CertificateDer::pem_slice_iter(pem);
-    if !matches!(certificates.next(), Some(Ok(_))) {
-        return Err("-redis-ca contains no PEM certificate".to_owned());
+fn address(info: &ConnectionInfo) -> Option<Address> {
+    match info.addr().clone() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            Some(Address::Tcp(Node { host, port }))
+        }
+        ConnectionAddr::Unix(path) => Some(Address::Unix(path)),
+        // The client library may add further kinds.
+        _ => None,
     }
-    let certificates = TlsCertificates {
-        client_tls: None,
-        root_cert: Some(pem.to_vec()),
-    };
-    let client = Client::build_with_tls(server, certificates).map_err(|error| error.to_string())?;
-    Ok(client.get_connection_info().clone())
-}
-
-/// Settings of all connections. A peer that vanishes without closing the connection is noticed within two seconds,
-/// and small writes are sent at once. CLIENT SETINFO is not sent, so that the Redis user needs fewer rights.
-fn with_settings(server: Server) -> Server {
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(1))
-        .with_interval(Duration::from_secs(1));
-    let tcp = TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive)
-        .set_user_timeout(Duration::from_secs(2));
-    let redis = server
-        .redis_settings()
-        .clone()
-        .set_protocol(ProtocolVersion::RESP3)
-        .set_skip_set_lib_name();
-    server.set_tcp_settings(tcp).set_redis_settings(redis)
 }
 
 /// Another host and port, with the TLS settings, login and database of `server`.
 pub(crate) fn with_host_port(server: &Server, host: &str, port: u16) -> Server {
     let host = host.to_owned();
-    let addr = match server.addr().clone() {
-        ConnectionAddr::TcpTls {
-            insecure,
-            tls_params,
-            ..
-        } => ConnectionAddr::TcpTls {
-            host,
-            port,
-            insecure,
-            tls_params,
-        },
-        _ => ConnectionAddr::Tcp(host, port),
-    };
-    server.clone().set_addr(addr)
+    let address = Address::Tcp(Node { host, port });
+    Server {
+        address,
+        ..server.clone()
+    }
 }
 
 /// Host and port of a server. `None` for a unix socket.
 pub(crate) fn node(server: &Server) -> Option<Node> {
-    let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) =
-        server.addr()
-    else {
-        return None;
-    };
-    let (host, port) = (host.clone(), *port);
-    Some(Node { host, port })
+    match server.address() {
+        Address::Tcp(node) => Some(node.clone()),
+        Address::Unix(_) => None,
+    }
 }
 
 /// Two ways to connect to a Sentinel: without a login and with the one in the address. The login is that of the
 /// monitored servers, so a Sentinel may not have it.
 pub(crate) fn sentinel_logins(sentinel: &Server) -> [Server; 2] {
-    let anonymous = RedisConnectionInfo::default().set_skip_set_lib_name();
-    let logged_in = sentinel
-        .redis_settings()
-        .clone()
-        .set_db(0)
-        .set_protocol(ProtocolVersion::RESP2);
-    [anonymous, logged_in].map(|login| sentinel.clone().set_redis_settings(login))
+    let logins = [
+        RedisConnectionInfo::default(),
+        sentinel.login.clone().set_db(0),
+    ];
+    logins.map(|login| Server {
+        login,
+        ..sentinel.clone()
+    })
 }
 
 #[cfg(test)]
@@ -288,13 +293,9 @@ mod tests {
 
     /// Address, user, password and database of one server.
     fn parts(server: &Server) -> (String, Option<&str>, Option<&str>, i64) {
-        let login = server.redis_settings();
-        (
-            server.addr().to_string(),
-            login.username(),
-            login.password(),
-            login.db(),
-        )
+        let login = &server.login;
+        let (user, password) = (login.username(), login.password());
+        (server.to_string(), user, password, server.database())
     }
 
     #[test]
@@ -317,8 +318,7 @@ mod tests {
             };
             let (addr, user, password, db) = parts(&server);
             assert_eq!((addr.as_str(), user, password, db), expected, "{text}");
-            let has_tls = matches!(server.addr(), ConnectionAddr::TcpTls { .. });
-            assert_eq!(has_tls, text.starts_with("rediss"), "{text}");
+            assert_eq!(server.tls().is_some(), text.starts_with("rediss"), "{text}");
         }
     }
 
@@ -394,7 +394,7 @@ mod tests {
         };
         let other = with_host_port(&server, "b", 2);
         assert_eq!(parts(&other), ("b:2".to_owned(), Some("u"), Some("p"), 0));
-        assert!(matches!(other.addr(), ConnectionAddr::TcpTls { .. }));
+        assert!(other.tls().is_some());
         assert_eq!(node(&other).unwrap().to_string(), "b:2");
     }
 }

@@ -1,10 +1,12 @@
 //! End-to-end tests on real processes. Each suite, with its subject:
 
+mod allocations; // memory that rl-server allocates for a request
 mod callbacks; // another module that changes keys while our commands run
 mod caller; // the client address: peers, trusted proxies, spoofed headers
 mod capacity; // capacity planning: the figures of capacity.md, and a simulation of failovers and hot keys
 mod clocks; // clocks that step forward and back, on one server and on a promoted replica
 mod cluster; // three primaries and three replicas: redirections, slots that move, failovers
+mod coalescing; // requests of one caller that share calls
 mod concurrency; // many clients on one key
 mod corpus; // the inputs that the fuzzers saved, replayed
 mod crowds; // a thousand slow clients, ten thousand connections, a million callers
@@ -58,6 +60,7 @@ mod server_modes; // ways to run a server: diskless loads, active defragmentatio
 mod serving; // connections: timeouts, limits of one, their number, shutdown
 mod shaping; // answers that -shape delays
 mod shifted_replies; // a surplus reply, after which replies and calls do not match
+mod threads; // the threads of rl-server, and the connections of each
 mod throttle; // RL.THROTTLE and CL.THROTTLE, and values that redis-cell stored
 mod token; // RL.TOKEN as a client sees it: every field of its reply, every option
 mod unix_sockets; // rl-server on a unix socket: the file, the peer's address, connections, shutdown

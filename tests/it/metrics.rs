@@ -126,7 +126,8 @@ fn denials_are_counted_under_the_deny_status() {
 #[test]
 fn metrics_show_the_state_of_redis() {
     let redis = RedisServer::start();
-    let http = HttpServer::start(&["-redis", &redis.url(), "-deadline", "1s"]);
+    let flags = ["-redis", &redis.url(), "-deadline", "1s", "-threads", "1"];
+    let http = HttpServer::start(&flags);
     let breakers = || {
         ["closed", "connecting", "open"]
             .map(|state| value(&http, &format!("rl_breaker_state{{state=\"{state}\"}}")))

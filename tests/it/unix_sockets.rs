@@ -288,7 +288,8 @@ fn deaf(path: &Path, bytes: &[u8]) -> UnixStream {
     stream
 }
 
-/// The kernel holds at most the server's send buffer for it, which Linux takes as twice 16 KiB.
+/// The kernel holds at most the server's send buffer for it, which Linux takes as twice 16 KiB, and one write more: it takes
+/// a write for as long as the buffer is not full. A write has at most 16 KiB.
 #[test]
 fn a_unix_client_that_reads_nothing_is_closed_in_time() {
     let (_dir, path, address) = place();
@@ -310,7 +311,7 @@ fn a_unix_client_that_reads_nothing_is_closed_in_time() {
     assert!(begun.elapsed().as_secs() >= 10, "{:?}", begun.elapsed());
     for (stream, least) in held.into_iter().zip([1000, 1]) {
         let read = read_to_end(stream).len();
-        assert!((least..=32 * 1024).contains(&read), "{read} bytes");
+        assert!((least..=48 * 1024).contains(&read), "{read} bytes");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Flags for connections: address, number, time-outs, shutdown.
 
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::values;
@@ -15,6 +16,10 @@ pub struct ServingFlags {
         value_name = "[HOST]:PORT|unix:/PATH"
     )]
     pub addr: String,
+
+    /// Number of threads that serve requests [default: the usable cores]
+    #[arg(long, env = "RL_THREADS", value_name = "N", value_parser = values::threads)]
+    pub threads: Option<usize>,
 
     /// Maximum number of connections; when it is reached, idle ones are closed, the longest idle first
     #[arg(
@@ -41,4 +46,14 @@ pub struct ServingFlags {
     /// Maximum time for requests in flight after -drain-delay
     #[arg(long, env = "RL_DRAIN_DEADLINE", default_value = "10s", value_parser = values::duration)]
     pub drain_deadline: Duration,
+}
+
+impl ServingFlags {
+    /// The number of threads that serve requests: `-threads`, or the cores that affinity and cgroup leave to the process.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
+            .or_else(|| Some(available_parallelism().ok()?.get()))
+            .unwrap_or(1)
+    }
 }

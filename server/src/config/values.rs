@@ -27,6 +27,11 @@ pub(super) fn count(text: &str) -> Result<usize, &'static str> {
         .ok_or("expected a whole number from 1 to 4294967295")
 }
 
+pub(super) fn threads(text: &str) -> Result<usize, &'static str> {
+    let number = count(text).ok().filter(|number| *number <= 1024);
+    number.ok_or("expected a whole number from 1 to 1024")
+}
+
 pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     with_unit(text)
         .filter(|duration| !duration.is_zero())

@@ -3,6 +3,9 @@
 //! Each connection is a task that runs [`super::connection`]. Which ones to close for new ones is up to
 //! [`super::eviction`].
 //!
+//! Each connection is served on one thread, that with the fewest connections when it is accepted. So a few long ones do
+//! not share a thread while another has none.
+//!
 //! One task per listener owns everything here, so nothing is locked. While it waits for a slot it accepts nothing;
 //! connections that are open are served meanwhile, by their own tasks.
 
@@ -13,15 +16,16 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prometheus_client::metrics::counter::Counter;
+use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout_at};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::activity::Activity;
 use super::connection::ConnectionServer;
 use super::delivery::RESPONSE_TIMEOUT;
 use super::eviction::{self, IdleConnection};
-use super::listener::{Listener, Stream};
+use super::listener::{AcceptedStream, Listener};
 use crate::client_address::Peer;
 use crate::config::ServingFlags;
 use crate::log_throttle::LogThrottle;
@@ -39,35 +43,39 @@ const RETRY_AFTER: Duration = Duration::from_millis(20);
 /// How often all connections are checked for [`RESPONSE_TIMEOUT`]. A client may take up to this much longer.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Serves `site` on `listener` until `shutdown`. Then finishes requests in flight, until the deadline of the shutdown.
+/// Serves the connections of `listener` until `shutdown`, each by one of the `sites`, on the runtime beside it. There must
+/// be at least one. Then finishes requests in flight, until the deadline of the shutdown.
 ///
 /// It returns once the last connection is closed, or at that deadline, which closes the rest. A process with two
 /// listeners calls it once for each, and `-max-connections` then holds for each.
 pub async fn serve(
     listener: Listener,
-    site: Site,
+    sites: Vec<(Handle, Site)>,
     flags: &ServingFlags,
     metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) {
     let mut shutdown = shutdown.clone();
-    let mut connections = Connections::new(site, flags, metrics.clone(), shutdown.clone());
+    let mut connections = Connections::new(sites, flags, metrics.clone());
     let deadline = tokio::select! {
         deadline = shutdown.stop_deadline() => deadline,
         never = connections.accept_from(&listener) => never,
     };
+    // Clients learn of the end by their connections before new ones are refused.
+    connections.stop();
     drop(listener);
     connections.finish(deadline).await;
 }
 
 /// The open connections of one listener.
 struct Connections {
-    /// Serves each connection.
-    server: Arc<ConnectionServer>,
+    /// Serve the connections of one thread each.
+    servers: Vec<ThreadServer>,
+    /// How many connections were opened.
+    opened: usize,
     metrics: Arc<Metrics>,
     /// The maximum number of connections: `-max-connections`, or what the limit of open files allows.
     max: usize,
-    shutdown: Shutdown,
     /// One task for each connection. Connections that are being closed count until their task has ended.
     tasks: JoinSet<()>,
     /// The connections that may be closed, by the id of their task.
@@ -80,16 +88,36 @@ struct Connections {
     sweep: Interval,
 }
 
+/// Serves connections on one thread.
+struct ThreadServer {
+    runtime: Handle,
+    server: Arc<ConnectionServer>,
+    /// Each open connection has a clone.
+    open: Arc<()>,
+}
+
+impl ThreadServer {
+    /// The number of its connections that are open.
+    fn open(&self) -> usize {
+        Arc::strong_count(&self.open) - 1
+    }
+}
+
 impl Connections {
     /// No connections yet. Raises the limit of open files if it is too low.
-    fn new(site: Site, flags: &ServingFlags, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
+    fn new(sites: Vec<(Handle, Site)>, flags: &ServingFlags, metrics: Arc<Metrics>) -> Self {
+        let servers = sites.into_iter().map(|(runtime, site)| ThreadServer {
+            runtime,
+            server: Arc::new(ConnectionServer::new(site, flags, metrics.clone())),
+            open: Arc::default(),
+        });
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            server: Arc::new(ConnectionServer::new(site, flags, metrics.clone())),
+            servers: servers.collect(),
+            opened: 0,
             metrics,
             max: allowed_by_open_files(flags.max_connections),
-            shutdown,
             tasks: JoinSet::new(),
             open: HashMap::new(),
             throttle: LogThrottle::new(Instant::now().into()),
@@ -120,7 +148,7 @@ impl Connections {
 
     /// Waits for the next connection. Meanwhile takes note of those that ended, and closes those whose client does not
     /// read.
-    async fn accept(&mut self, listener: &Listener) -> io::Result<(Stream, Peer)> {
+    async fn accept(&mut self, listener: &Listener) -> io::Result<(AcceptedStream, Peer)> {
         loop {
             tokio::select! {
                 accepted = listener.accept() => return accepted,
@@ -190,14 +218,31 @@ impl Connections {
     }
 
     /// Starts to serve an accepted connection.
-    fn open(&mut self, accepted: (Stream, Peer)) {
+    fn open(&mut self, (stream, peer): (AcceptedStream, Peer)) {
         // Before the connection can request the metrics.
         self.metrics.connections.open.inc();
         let activity = Arc::new(Activity::new());
-        let server = self.server.clone();
-        let serving = server.serve(accepted, activity.clone(), self.shutdown.clone());
-        let task = self.tasks.spawn(serving);
+        let thread = &self.servers[self.least_loaded()];
+        let (server, open) = (thread.server.clone(), thread.open.clone());
+        let of_task = activity.clone();
+        let serving = async move {
+            let _open = open;
+            match stream.register() {
+                Ok(stream) => server.serve((stream, peer), of_task).await,
+                Err(error) => debug!("{peer}: {error}"),
+            }
+        };
+        let task = self.tasks.spawn_on(serving, &thread.runtime);
         self.open.insert(task.id(), (task, activity));
+        self.opened = self.opened.wrapping_add(1);
+    }
+
+    /// The index of the thread with the fewest connections. The threads with equally many take turns.
+    fn least_loaded(&self) -> usize {
+        let threads = self.servers.len();
+        let turns = (0..threads).map(|turn| (self.opened + turn) % threads);
+        let least = turns.min_by_key(|index| self.servers[*index].open());
+        least.expect("there is at least one thread")
     }
 
     /// Takes note of a connection whose task has ended, by itself, by [`Connections::close`] or by a panic.
@@ -207,8 +252,14 @@ impl Connections {
         self.metrics.connections.open.dec();
     }
 
-    /// Waits until all connections have ended, at most until `deadline`. The connections know of the shutdown
-    /// themselves. Dropping `self` closes those that are left.
+    /// Tells all connections to finish their requests in flight and to close.
+    fn stop(&self) {
+        for (_task, activity) in self.open.values() {
+            activity.stop();
+        }
+    }
+
+    /// Waits until all connections have ended, at most until `deadline`. Dropping `self` closes those that are left.
     async fn finish(mut self, deadline: Instant) {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if timeout_at(deadline, all).await.is_err() {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 /// The activity of one connection. For example:
@@ -34,6 +35,9 @@ pub(crate) struct Activity {
     /// When each response that has not been sent yet was finished. HTTP/1.1 has at most one, HTTP/2 one for each
     /// stream.
     unsent: Mutex<Vec<Instant>>,
+    /// Whether the server stops. Each connection has its own: one for all would be memory that all cores change whenever
+    /// one of them serves a request.
+    stops: Notify,
 }
 
 impl Activity {
@@ -45,7 +49,18 @@ impl Activity {
             has_requested: AtomicBool::new(false),
             idle_since_us: AtomicU64::new(0),
             unsent: Mutex::default(),
+            stops: Notify::new(),
         }
+    }
+
+    /// Tells the connection that the server stops.
+    pub(crate) fn stop(&self) {
+        self.stops.notify_one();
+    }
+
+    /// Waits until the server stops. One task may wait, and learns of it once.
+    pub(crate) async fn stopped(&self) {
+        self.stops.notified().await;
     }
 
     /// Whether the connection has sent a complete request. Its body does not count, because no route reads one.

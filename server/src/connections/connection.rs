@@ -34,7 +34,6 @@ use super::listener::Stream;
 use crate::client_address::Peer;
 use crate::config::ServingFlags;
 use crate::metrics::{Metrics, RouteLabels};
-use crate::shutdown::Shutdown;
 use crate::site::Site;
 
 /// Maximum size of a request's head in bytes. A larger one gets 431. HTTP/2 counts 32 bytes more for each header than
@@ -115,7 +114,6 @@ impl ConnectionServer {
         self: Arc<Self>,
         (stream, peer): (Stream, Peer),
         activity: Arc<Activity>,
-        mut shutdown: Shutdown,
     ) {
         let service = service_fn(|request| self.clone().respond(activity.clone(), peer, request));
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
@@ -126,7 +124,7 @@ impl ConnectionServer {
                 () = activity.timed_out(self.header_timeout, self.idle_timeout) => {
                     self.metrics.connections.count_request_timeout(activity.has_requested());
                 }
-                _ = shutdown.stop_deadline() => {}
+                () = activity.stopped() => {}
             }
             connection.as_mut().graceful_shutdown();
             activity.touch();

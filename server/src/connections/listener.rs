@@ -26,6 +26,20 @@ const SOCKET_BUFFER: usize = 16 * 1024;
 /// The stream of an accepted connection.
 pub(super) type Stream = Either<TcpStream, UnixStream>;
 
+/// An accepted connection, not yet registered with the runtime of the thread that serves it.
+#[derive(Debug)]
+pub(super) struct AcceptedStream(Either<std::net::TcpStream, std::os::unix::net::UnixStream>);
+
+impl AcceptedStream {
+    /// Registers the stream with the runtime of the calling task.
+    pub(super) fn register(self) -> io::Result<Stream> {
+        Ok(match self.0 {
+            Either::Left(stream) => Either::Left(TcpStream::from_std(stream)?),
+            Either::Right(stream) => Either::Right(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
 /// A listening socket. It is displayed as its address, for the log.
 #[derive(Debug)]
 pub struct Listener {
@@ -35,20 +49,23 @@ pub struct Listener {
 
 impl Listener {
     /// Accepts a connection and sets the options that it does not inherit.
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub(super) async fn accept(&self) -> io::Result<(AcceptedStream, Peer)> {
         match &self.socket {
             Either::Left(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let peer = Peer::Tcp(peer);
                 log_failure(peer, "TCP_NODELAY", stream.set_nodelay(true));
-                Ok((Either::Left(stream), peer))
+                Ok((AcceptedStream(Either::Left(stream.into_std()?)), peer))
             }
             Either::Right(listener) => {
                 // The peer's address is its path, and clients have none.
                 let (stream, _address) = listener.accept().await?;
                 let bounded = SockRef::from(&stream).set_send_buffer_size(SOCKET_BUFFER);
                 log_failure(Peer::Unix, "SO_SNDBUF", bounded);
-                Ok((Either::Right(stream), Peer::Unix))
+                Ok((
+                    AcceptedStream(Either::Right(stream.into_std()?)),
+                    Peer::Unix,
+                ))
             }
         }
     }

@@ -16,6 +16,9 @@ use crate::client_address::{Peer, Proxies};
 use crate::config::{CallerFlags, KeyPart, NamedPolicy};
 use crate::limit::{Limit, LimitRequest};
 
+/// Room for the key of an IPv4 address, in bytes.
+const KEY_BYTES: usize = 32;
+
 /// How callers are identified, and what each may request.
 pub(crate) struct Callers {
     proxies: Proxies,
@@ -92,7 +95,7 @@ impl Callers {
         match &params.key {
             // No address starts with "key:", so a key never names an address's bucket.
             Some(key) => format!("rl:{name}:key:{key}"),
-            None => format!("rl:{name}:{}", self.network(caller)),
+            None => key_of_network(name, self.network(caller)),
         }
     }
 
@@ -143,6 +146,23 @@ impl Callers {
     fn network(&self, caller: &Caller<'_>) -> Network {
         Network::new(caller.address, self.ipv6_prefix)
     }
+}
+
+/// The key of an address. It is written for most requests, so the octets do not go through `format!`.
+fn key_of_network(algorithm: &str, network: Network) -> String {
+    let mut key = String::with_capacity(KEY_BYTES);
+    key.push_str("rl:");
+    key.push_str(algorithm);
+    match network {
+        Network::V4(address) => {
+            for (octet, separator) in address.octets().into_iter().zip([":", ".", ".", "."]) {
+                key.push_str(separator);
+                key.push_str(itoa::Buffer::new().format(octet));
+            }
+        }
+        Network::V6(..) => key.extend([":", &network.to_string()]),
+    }
+    key
 }
 
 impl<'a> Caller<'a> {

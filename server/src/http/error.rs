@@ -4,12 +4,12 @@
 
 use std::fmt;
 
-use axum::Json;
-use axum::http::header::{CACHE_CONTROL, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
 use serde::Serialize;
 
+use super::json;
 use super::negotiate::ResponseFormat;
 use super::problem::{Problem, ProblemType};
 use super::query::QueryError;
@@ -93,8 +93,7 @@ impl HttpError {
     /// The response: no decision, so no RateLimit fields. 503 has `Retry-After: 1`.
     pub(crate) fn response(&self, format: ResponseFormat<'_>) -> Response {
         let (status, reason) = (self.status(), self.to_string());
-        let mut headers = HeaderMap::new();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut headers = json::headers();
         let problem_type = match status {
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -105,7 +104,7 @@ impl HttpError {
         if format.is_problem {
             Problem::new(problem_type, status, &reason, format.path).response(status, headers)
         } else {
-            (status, headers, Json(ErrorBody { error: &reason })).into_response()
+            json::response(status, headers, &ErrorBody { error: &reason })
         }
     }
 }

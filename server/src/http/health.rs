@@ -7,19 +7,20 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use rl_bucket::Policy;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::fallback;
+use super::json;
 use crate::limit::Unavailable;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
@@ -149,11 +150,8 @@ impl Operations {
 
 /// Says only that the process answers. It does not probe Redis, because restarting this process does not repair Redis.
 async fn live() -> Response {
-    (
-        [(CACHE_CONTROL, "no-store")],
-        Json(Liveness { status: "live" }),
-    )
-        .into_response()
+    let live = Liveness { status: "live" };
+    json::response(StatusCode::OK, json::headers(), &live)
 }
 
 /// 200 if this server can answer callers: Redis decides, or `-on-outage` needs no Redis. 503 otherwise, and from SIGTERM on.
@@ -171,7 +169,7 @@ async fn ready(State(operations): State<Operations>) -> Response {
         redis: if redis.is_ok() { "up" } else { "down" },
         error: redis.err().map(|reason| reason.to_string()),
     };
-    (code, [(CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
+    json::response(code, json::headers(), &readiness)
 }
 
 async fn metrics(State(operations): State<Operations>) -> Response {

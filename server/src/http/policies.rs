@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::HeaderName;
 use rl_bucket::Algorithm;
@@ -16,6 +17,7 @@ use crate::config::{CallerFlags, NamedPolicy, PolicyFlags};
 use crate::metrics::{Metrics, PolicyCounters};
 
 /// A policy in force.
+#[derive(Clone)]
 pub(crate) struct ActivePolicy {
     pub(crate) policy: NamedPolicy,
     pub(crate) counters: PolicyCounters,
@@ -48,18 +50,36 @@ impl ActivePolicy {
 
 type ByName = HashMap<String, Arc<ActivePolicy>>;
 
-/// The policies in force. Clones share them.
-#[derive(Clone)]
-pub struct Policies(Arc<Inner>);
+/// The policies in force. All clones have the same ones.
+///
+/// Each thread has a clone, with copies of its own: the count of references to one copy would be memory that all cores
+/// change for each request.
+pub struct Policies {
+    shared: Arc<Shared>,
+    default: Arc<ActivePolicy>,
+    /// Copies of the named policies, and the version that they are of. `None` before the first request for one.
+    named: Mutex<Option<(u64, ByName)>>,
+}
 
-struct Inner {
+struct Shared {
     /// The value of `-policies`. Empty without it.
     file: String,
     /// Whether no peer may send the headers that distinguish callers.
     trusts_nobody: bool,
     metrics: Arc<Metrics>,
-    default: Arc<ActivePolicy>,
-    named: RwLock<ByName>,
+    named: Mutex<ByName>,
+    /// The number of times that `named` was replaced.
+    version: AtomicU64,
+}
+
+impl Clone for Policies {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            default: Arc::new(ActivePolicy::clone(&self.default)),
+            named: Mutex::default(),
+        }
+    }
 }
 
 impl Policies {
@@ -69,20 +89,25 @@ impl Policies {
     #[must_use]
     pub fn new(flags: &PolicyFlags, caller: &CallerFlags, metrics: &Arc<Metrics>) -> Self {
         let default = NamedPolicy::by_address(DEFAULT, flags.policy());
-        let policies = Self(Arc::new(Inner {
+        let shared = Shared {
             file: flags.policies.clone(),
             trusts_nobody: caller.trusts_nobody(),
             metrics: metrics.clone(),
+            named: Mutex::default(),
+            version: AtomicU64::new(0),
+        };
+        let policies = Self {
+            shared: Arc::new(shared),
             default: Arc::new(ActivePolicy::new(default, metrics)),
-            named: RwLock::default(),
-        }));
+            named: Mutex::default(),
+        };
         policies.replace(flags.named.clone());
         policies
     }
 
     /// Reads the file again. If it has errors, the policies from before stay in force. Logs what happened.
     pub fn reload(&self) {
-        let (file, metrics) = (&self.0.file, &self.0.metrics);
+        let (file, metrics) = (&self.shared.file, &self.shared.metrics);
         if file.is_empty() {
             warn!("SIGHUP: nothing to read again without -policies");
             return;
@@ -106,13 +131,14 @@ impl Policies {
 
     /// Puts these policies in force. Returns the names that are no longer there.
     fn replace(&self, policies: Vec<NamedPolicy>) -> Vec<String> {
-        let Inner { metrics, named, .. } = &*self.0;
-        if self.0.trusts_nobody {
+        let Shared { metrics, named, .. } = &*self.shared;
+        if self.shared.trusts_nobody {
             policies.iter().for_each(warn_of_headers);
         }
         let new = active(policies, metrics);
-        let mut named = named.write().unwrap_or_else(PoisonError::into_inner);
+        let mut named = named.lock().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *named, new);
+        self.shared.version.fetch_add(1, Ordering::Release);
         let mut removed: Vec<String> = old.into_keys().collect();
         removed.retain(|name| !named.contains_key(name));
         removed.sort();
@@ -124,7 +150,7 @@ impl Policies {
 
     /// The policy of `-rate` and `-burst`.
     pub(crate) fn default_policy(&self) -> Arc<ActivePolicy> {
-        self.0.default.clone()
+        self.default.clone()
     }
 
     /// The policy with this name. `None` if there is none.
@@ -132,8 +158,28 @@ impl Policies {
         if name == DEFAULT {
             return Some(self.default_policy());
         }
-        let named = self.0.named.read().unwrap_or_else(PoisonError::into_inner);
-        named.get(name).cloned()
+        let version = self.shared.version.load(Ordering::Acquire);
+        let mut copies = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*copies {
+            Some((of, by_name)) if *of == version => by_name.get(name).cloned(),
+            _ => {
+                let (_, by_name) = copies.insert(self.shared.copies());
+                by_name.get(name).cloned()
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Copies of the named policies, and their version.
+    fn copies(&self) -> (u64, ByName) {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let copy = |(name, policy): (&String, &Arc<ActivePolicy>)| {
+            (name.clone(), Arc::new(ActivePolicy::clone(policy)))
+        };
+        // The lock is held while the version changes.
+        let version = self.version.load(Ordering::Acquire);
+        (version, named.iter().map(copy).collect())
     }
 }
 

@@ -2,13 +2,13 @@
 //!
 //! The types are those of draft-ietf-httpapi-ratelimit-headers-11. [`super::negotiate`] says who gets them.
 
-use axum::Json;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 
 use super::body::Body;
+use super::json;
 
 /// The type of a problem.
 #[derive(Clone, Copy)]
@@ -80,6 +80,6 @@ impl<'a> Problem<'a> {
     pub(crate) fn response(&self, status: StatusCode, mut headers: HeaderMap) -> Response {
         let media_type = HeaderValue::from_static("application/problem+json");
         headers.insert(CONTENT_TYPE, media_type);
-        (status, headers, Json(self)).into_response()
+        json::response(status, headers, self)
     }
 }

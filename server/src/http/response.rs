@@ -4,15 +4,14 @@
 
 use std::net::IpAddr;
 
-use axum::Json;
-use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use nonempty::NonEmpty;
 use rl_bucket::{Decision, Policy};
 
 use super::body::Body;
 use super::headers;
+use super::json;
 use super::negotiate::ResponseFormat;
 use super::problem::{Problem, ProblemType};
 use super::window::retry_after_s;
@@ -30,8 +29,7 @@ pub(crate) fn from_answer(
     flags: &AnswerFlags,
 ) -> Response {
     let limits = named_limits(policy, request);
-    let mut headers = HeaderMap::new();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut headers = json::headers();
     if let Some(decisions) = answer.decisions() {
         headers::add(&mut headers, &limits, decisions, flags.x_ratelimit);
     }
@@ -46,8 +44,8 @@ pub(crate) fn from_answer(
                 .with_denial(names, &body)
                 .response(status, headers)
         }
-        Some(_) if !body.allowed => (flags.deny_status, headers, Json(body)).into_response(),
-        _ => (StatusCode::OK, headers, Json(body)).into_response(),
+        Some(_) if !body.allowed => json::response(flags.deny_status, headers, &body),
+        _ => json::response(StatusCode::OK, headers, &body),
     }
 }
 
@@ -84,6 +82,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use axum::body::to_bytes;
+    use axum::http::HeaderValue;
     use rl_bucket::{Algorithm, Capacity, Rate, Request, Tokens};
 
     use super::*;

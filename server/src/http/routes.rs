@@ -1,7 +1,7 @@
 //! The routes `/token`, `/leaky` and those of named policies, and the router of the public listener. Metrics have a
 //! listener of their own.
 //!
-//! [`router`] builds it. [`limit`] is the handler of all these routes, in named steps: read the request, decide it, wait if
+//! [`routers`] builds it, once for each thread. [`limit`] is the handler of all these routes, in named steps: read the request, decide it, wait if
 //! `-shape` delays it, build the response. [`super::caller`] reads, [`crate::limiter`] decides, [`super::shaping`] waits
 //! and [`super::response`] builds. [`crate::limit`] defines the request and the answer that they exchange.
 
@@ -29,7 +29,7 @@ use crate::limiter::Limiter;
 use crate::metrics::{Metrics, Outcome};
 use crate::shutdown::Shutdown;
 
-/// The state that all requests for a decision share.
+/// The state that the requests for a decision share on one thread.
 struct AppState {
     limiter: Limiter,
     policies: Policies,
@@ -37,8 +37,8 @@ struct AppState {
     callers: Callers,
     /// The command-line flags for the form of responses.
     answers: AnswerFlags,
-    /// `None` without `-shape`: then no response is delayed.
-    shaping: Option<Shaping>,
+    /// Shared by all threads. `None` without `-shape`: then no response is delayed.
+    shaping: Option<Arc<Shaping>>,
     /// Whether to reject requests that a web page of another origin made the browser send, unless `-cors-origins` names
     /// that origin. True with `-trust-caller`, where the query chooses the bucket: such a page could spend anybody's.
     /// Without it, the page could spend only the buckets of the visitor's own address.
@@ -50,21 +50,31 @@ struct AppState {
 ///
 /// A HEAD request takes from the bucket as a GET request does: a proxy may use either to ask for a decision. Below `/token/`
 /// and `/leaky/` every method does, because proxies keep the method of the request that they ask about.
-pub fn router(
+///
+/// One router for each limiter, for the thread of that limiter.
+pub fn routers(
     config: &Config,
-    policies: Policies,
-    limiter: Limiter,
+    policies: &Policies,
+    limiters: &[Limiter],
     metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
-) -> Router {
-    let state = Arc::new(AppState {
-        limiter,
-        policies,
+) -> Vec<Router> {
+    let shaping = Shaping::new(&config.shaping, metrics.clone(), shutdown.clone()).map(Arc::new);
+    let state = |limiter: &Limiter| AppState {
+        limiter: limiter.clone(),
+        policies: policies.clone(),
         callers: Callers::new(&config.caller),
         answers: config.answers.clone(),
-        shaping: Shaping::new(&config.shaping, metrics.clone(), shutdown.clone()),
+        shaping: shaping.clone(),
         rejects_other_origins: config.caller.trust_caller,
-    });
+    };
+    let states = limiters.iter().map(state);
+    states
+        .map(|state| router(config, Arc::new(state)))
+        .collect()
+}
+
+fn router(config: &Config, state: Arc<AppState>) -> Router {
     let page = match config.answers.page {
         true => page::routes(config),
         false => Router::new(),

@@ -5,11 +5,10 @@
 //! constant, and two callers share a bound only if their hashes collide. The hash has a random seed, so nobody can plan
 //! a collision.
 //!
-//! Each connection has its own [`Admission`], in [`super::live_connection`]. All threads that serve requests use it,
-//! without a lock.
+//! All connections to one server share an [`Admission`], without a lock. [`super::live_connection`] asks it.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The largest number of calls to one server that have no reply yet.
 ///
@@ -37,6 +36,9 @@ pub(super) struct Admission {
     /// The waiting calls by hash of their key. A call that was admitted and timed out waits no longer, although Redis
     /// may still have to process it; that one counts in `unanswered` only.
     waiting: Box<[AtomicU32]>,
+    /// The calls without a reply, over all connections. A call that timed out counts until a later call of its
+    /// connection has a reply, or the connection ends: until then Redis still has to process it.
+    unanswered: AtomicU64,
     /// The hash, with a seed of this value alone.
     hasher: RandomState,
 }
@@ -52,28 +54,30 @@ pub(super) enum Rejection {
 
 /// Counts one waiting call until it is dropped. Keep it until the reply is there or the call is given up.
 #[derive(Debug)]
-pub(super) struct Permit<'a>(&'a AtomicU32);
+pub(super) struct Permit<'a> {
+    waiting: &'a AtomicU32,
+    /// Whether no other call of the caller waited when this one was admitted.
+    pub(super) is_first: bool,
+}
 
 impl Default for Admission {
     fn default() -> Self {
         Self {
             waiting: (0..HASHES).map(|_| AtomicU32::new(0)).collect(),
+            unanswered: AtomicU64::new(0),
             hasher: RandomState::new(),
         }
     }
 }
 
 impl Admission {
-    /// Admits one more call for `key` while `unanswered` calls to the server have no reply.
+    /// Admits one more call for `key`.
     ///
-    /// | `unanswered` | calls that one caller may wait for |
+    /// | calls without a reply | calls that one caller may wait for |
     /// |---|---|
     /// | 0 to 511 | 256 |
     /// | 512 to 1023 | 4 |
     /// | 1024 and more | none |
-    ///
-    /// `unanswered` is that of [`Traffic`](super::traffic::Traffic) and not a count of permits: calls that timed out
-    /// have no permit any longer, but Redis still has to process them.
     ///
     /// Several threads that call this at once may pass the bound of the server by a few calls. The bound of a caller is
     /// never passed.
@@ -81,7 +85,8 @@ impl Admission {
     /// # Errors
     ///
     /// The bound that the call exceeds. It must then not be sent.
-    pub(super) fn admit(&self, key: &str, unanswered: u64) -> Result<Permit<'_>, Rejection> {
+    pub(super) fn admit(&self, key: &str) -> Result<Permit<'_>, Rejection> {
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
         if unanswered >= MAX_CALLS {
             return Err(Rejection::Server);
         }
@@ -90,12 +95,26 @@ impl Admission {
             false => MAX_CALLS_PER_CALLER_WHILE_BUSY,
         };
         let waiting = self.waiting(key);
-        // Made first, so that a rejected call is uncounted when it is dropped.
-        let permit = Permit(waiting);
-        if waiting.fetch_add(1, Ordering::Relaxed) >= max {
+        // Counted before it is compared: a rejected call is uncounted when it is dropped.
+        let before = waiting.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit {
+            waiting,
+            is_first: before == 0,
+        };
+        if before >= max {
             return Err(Rejection::Caller);
         }
         Ok(permit)
+    }
+
+    /// Counts a call that is sent.
+    pub(super) fn count_sent(&self) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts calls that have a reply, or that will have none.
+    pub(super) fn count_answered(&self, calls: u64) {
+        self.unanswered.fetch_sub(calls, Ordering::Relaxed);
     }
 
     /// The counter that the callers with the hash of this key share.
@@ -108,7 +127,7 @@ impl Admission {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -116,46 +135,51 @@ impl Drop for Permit<'_> {
 mod tests {
     use super::*;
 
-    /// Admits calls for `key` until one is rejected.
-    fn admitted<'a>(admission: &'a Admission, key: &str, unanswered: u64) -> Vec<Permit<'a>> {
-        std::iter::from_fn(|| admission.admit(key, unanswered).ok()).collect()
+    /// An admission while this many calls have no reply.
+    fn with_unanswered(calls: u64) -> Admission {
+        let admission = Admission::default();
+        (0..calls).for_each(|_| admission.count_sent());
+        admission
+    }
+
+    /// Admits calls for `key`, which are not sent, until one is rejected.
+    fn admitted<'a>(admission: &'a Admission, key: &str) -> Vec<Permit<'a>> {
+        std::iter::from_fn(|| admission.admit(key).ok()).collect()
     }
 
     #[test]
     fn one_caller_waits_for_a_quarter_of_all_calls() {
         let admission = Admission::default();
-        let permits = admitted(&admission, "flood", 0);
+        let permits = admitted(&admission, "flood");
         assert_eq!(permits.len() as u64, MAX_CALLS / 4);
-        assert_eq!(admission.admit("flood", 0).unwrap_err(), Rejection::Caller);
+        assert_eq!(admission.admit("flood").unwrap_err(), Rejection::Caller);
         drop(permits);
-        assert_eq!(admitted(&admission, "flood", 0).len() as u64, MAX_CALLS / 4);
+        assert_eq!(admitted(&admission, "flood").len() as u64, MAX_CALLS / 4);
     }
 
     #[test]
     fn a_busy_server_admits_few_calls_of_each_caller() {
-        let admission = Admission::default();
-        assert_eq!(admitted(&admission, "a", BUSY_CALLS - 1).len(), 256);
-        assert_eq!(admitted(&admission, "a", BUSY_CALLS).len(), 4);
-        assert_eq!(admitted(&admission, "a", MAX_CALLS - 1).len(), 4);
+        let admitted = |unanswered| admitted(&with_unanswered(unanswered), "a").len();
+        assert_eq!(admitted(BUSY_CALLS - 1), 256);
+        assert_eq!(admitted(BUSY_CALLS), 4);
+        assert_eq!(admitted(MAX_CALLS - 1), 4);
     }
 
     #[test]
     fn a_caller_at_its_bound_does_not_affect_others() {
-        let admission = Admission::default();
-        let _flood = admitted(&admission, "flood", BUSY_CALLS);
+        let admission = with_unanswered(BUSY_CALLS);
+        let _flood = admitted(&admission, "flood");
         let others = (0..1000).map(|n| n.to_string());
-        let rejected = others.filter(|key| admission.admit(key, BUSY_CALLS).is_err());
+        let rejected = others.filter(|key| admission.admit(key).is_err());
         // On average one other caller in 1024 has the same hash.
         assert!(rejected.count() < 15);
     }
 
     #[test]
-    fn a_full_server_admits_no_call() {
-        let admission = Admission::default();
-        assert_eq!(
-            admission.admit("a", MAX_CALLS).unwrap_err(),
-            Rejection::Server
-        );
-        assert!(admission.admit("a", MAX_CALLS - 1).is_ok());
+    fn a_full_server_admits_no_call_until_one_is_answered() {
+        let admission = with_unanswered(MAX_CALLS);
+        assert_eq!(admission.admit("a").unwrap_err(), Rejection::Server);
+        admission.count_answered(1);
+        assert!(admission.admit("a").is_ok());
     }
 }

@@ -1,5 +1,6 @@
 //! Why a call to Redis has no decision. Pure.
 
+use super::pipeline::Closed;
 use crate::limit::Unavailable;
 use crate::redis_address::Node;
 
@@ -16,6 +17,12 @@ pub(super) enum CallError {
     Moved(Node),
     /// ASK: this node may have the key already. It accepts this one call after ASKING.
     Ask(Node),
+}
+
+impl From<Closed> for CallError {
+    fn from(_closed: Closed) -> Self {
+        Self::Closed
+    }
 }
 
 impl From<CallError> for Unavailable {

@@ -1,27 +1,27 @@
-//! The Redis client: connects, and sends the calls that [`super::wire`] encodes. These two files and
-//! [`crate::redis_address`] alone use the `redis` crate.
+//! The Redis client: connects, logs in, and sends the calls that [`super::wire`] encodes over a [`Pipeline`].
 //!
 //! It sets no deadlines for calls and judges no connection; that is in [`super::live_connection`]. No call is sent
-//! twice: the crate's multiplexed connection does not retry either.
+//! twice.
 
-use std::sync::Arc;
+use std::io;
 use std::time::Duration;
 
-use redis::aio::{MultiplexedConnection, SendError};
-use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, Pipeline, PushInfo, PushKind, RedisError, Value,
-};
-
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
+use tracing::debug;
 
 use super::call_error::CallError;
+use super::dial::dial;
+use super::error_reply::{error_code, refused};
+use super::pipeline::{Closed, End, Pipeline};
+use super::resp::{Reply, Word, write_call};
 use super::slots::Slots;
-use super::wire::{command, decisions, refused, transaction, transaction_decisions};
+use super::wire::{
+    decisions, is_transaction, transaction_decisions, write_request, write_transaction,
+};
 use crate::limit::{Decisions, LimitRequest, Unavailable};
 use crate::redis_address::{Node, Server};
-
-/// The number of calls that may wait to be written.
-const PIPELINE_CALLS: usize = 1024;
+use crate::threads::Thread;
 
 /// Why a connection could not be made.
 #[derive(Clone, Debug)]
@@ -49,54 +49,82 @@ impl From<Unavailable> for ConnectError {
     }
 }
 
-impl From<RedisError> for ConnectError {
-    fn from(error: RedisError) -> Self {
-        let reason = match (error.kind(), error.code()) {
-            (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => {
-                Unavailable::Refused(code.to_owned())
-            }
-            _ => Unavailable::NoAnswer,
-        };
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
         Self {
-            reason,
+            reason: Unavailable::NoAnswer,
             detail: error.to_string(),
         }
     }
 }
 
-/// A connection that many calls use at once. Dropping the last clone closes it.
-#[derive(Clone, Debug)]
+impl From<Closed> for ConnectError {
+    fn from(_closed: Closed) -> Self {
+        Self {
+            reason: Unavailable::NoAnswer,
+            detail: "the connection was closed".to_owned(),
+        }
+    }
+}
+
+/// A connection that many calls use at once. Dropping it closes it.
+#[derive(Debug)]
 pub(super) struct Connection {
-    connection: MultiplexedConnection,
+    pipeline: Pipeline,
     /// Whether the user may run transactions. Empty until one is needed.
-    transactions: Arc<OnceCell<bool>>,
+    transactions: OnceCell<bool>,
 }
 
 impl Connection {
-    /// Connects and logs in. `on_close` is called when the other side closes the connection, or an error does.
+    /// Connects and logs in. The bytes are read and written on `thread`. `on_end` is called when the connection ends.
     ///
     /// Without a time-out: the caller sets one.
     pub(super) async fn open(
         server: &Server,
-        on_close: impl Fn() + Send + Sync + 'static,
+        thread: &Thread,
+        on_end: impl FnOnce(End) + Send + 'static,
     ) -> Result<Self, ConnectError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(PIPELINE_CALLS)
-            .set_push_sender(move |push: PushInfo| {
-                if push.kind == PushKind::Disconnection {
-                    on_close();
-                }
-                Ok::<_, SendError>(())
-            });
-        let client = Client::open(server.clone())?;
-        let connection = client.get_multiplexed_async_connection_with_config(&config);
-        let connection = connection.await.map_err(ConnectError::from)?;
-        Ok(Self {
-            connection,
-            transactions: Arc::default(),
-        })
+        let (pipeline, driver) = Pipeline::new(dial(server).await?);
+        thread.spawn_first(async {
+            let end = driver.await;
+            if let End::Lost(error) = &end {
+                debug!("connection to Redis: {error}");
+            }
+            on_end(end);
+        });
+        let connection = Self {
+            pipeline,
+            transactions: OnceCell::new(),
+        };
+        connection.log_in(server).await?;
+        Ok(connection)
+    }
+
+    async fn log_in(&self, server: &Server) -> Result<(), ConnectError> {
+        if let Some((user, password)) = server.login() {
+            self.query(["AUTH", user, password]).await?;
+        }
+        if server.database() != 0 {
+            let database = server.database().to_string();
+            self.query(["SELECT", &database]).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a call that is not about a bucket.
+    async fn query<'a>(
+        &self,
+        words: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Reply, ConnectError> {
+        let words: Vec<_> = words.into_iter().map(Word::Text).collect();
+        let reply = self.pipeline.call(|buffer| write_call(buffer, &words));
+        match reply.await? {
+            Reply::Error(error) => Err(ConnectError {
+                reason: Unavailable::Refused(error_code(&error).to_owned()),
+                detail: error,
+            }),
+            reply => Ok(reply),
+        }
     }
 
     /// Sends the request and waits for its decisions.
@@ -104,43 +132,37 @@ impl Connection {
     /// It is one call, unless it forces or refunds a charge of several buckets: no command does that, so it is one
     /// transaction.
     pub(super) async fn decide(&self, request: &LimitRequest) -> Result<Decisions, CallError> {
-        match transaction(request) {
-            None => {
-                let mut connection = self.connection.clone();
-                let reply = connection.send_packed_command(&command(request)).await;
-                decisions(reply.map_err(|_| CallError::Closed)?, request)
-            }
+        if is_transaction(request) {
             // Boxed, since it is rare and would make the future of every request larger.
-            Some(calls) => Box::pin(self.transact(&calls, request)).await,
+            return Box::pin(self.transact(request)).await;
         }
+        let reply = self.pipeline.call(|buffer| write_request(buffer, request));
+        decisions(reply.await?, request)
     }
 
-    async fn transact(
-        &self,
-        calls: &Pipeline,
-        request: &LimitRequest,
-    ) -> Result<Decisions, CallError> {
+    async fn transact(&self, request: &LimitRequest) -> Result<Decisions, CallError> {
         let is_allowed = self.transactions.get_or_try_init(|| self.may_transact());
         if !*is_allowed.await? {
             let reason = Unavailable::Refused("NOPERM".to_owned());
             return Err(CallError::Undecided(reason));
         }
-        transaction_decisions(self.send_all(calls).await?, request)
+        let count = request.limits.len() + 2;
+        let replies = self
+            .pipeline
+            .calls(count, |buffer| write_transaction(buffer, request));
+        transaction_decisions(replies.await?, request)
     }
 
-    /// Whether the user may run MULTI and EXEC. If MULTI were refused, Redis would make the calls behind it one by one.
+    /// Whether the user may run MULTI and EXEC. If MULTI were Redis would make the calls behind it one by one.
     async fn may_transact(&self) -> Result<bool, CallError> {
-        let mut calls = redis::pipe();
-        calls.cmd("MULTI").cmd("EXEC");
-        let replies = self.send_all(&calls).await?;
-        Ok(matches!(replies.as_slice(), [Value::Okay, Value::Array(_)]))
-    }
-
-    /// Sends calls together and returns their replies, of which some may be errors.
-    async fn send_all(&self, calls: &Pipeline) -> Result<Vec<Value>, CallError> {
-        let mut connection = self.connection.clone();
-        let replies = connection.send_packed_commands(calls, 0, calls.len());
-        replies.await.map_err(|_| CallError::Closed)
+        let replies = self.pipeline.calls(2, |buffer| {
+            write_call(buffer, &[Word::Text("MULTI")]);
+            write_call(buffer, &[Word::Text("EXEC")]);
+        });
+        Ok(matches!(
+            replies.await?.as_slice(),
+            [Reply::Status(_), Reply::Integers(_)]
+        ))
     }
 
     /// Like [`Connection::decide`], for a node that is still importing the slot of the keys. ASKING precedes the call.
@@ -150,81 +172,90 @@ impl Connection {
         &self,
         request: &LimitRequest,
     ) -> Result<Decisions, CallError> {
-        if transaction(request).is_some() {
+        if is_transaction(request) {
             let reason = Unavailable::Refused("ASK".to_owned());
             return Err(CallError::Undecided(reason));
         }
-        let mut commands = redis::pipe();
-        commands.cmd("ASKING").add_command(command(request));
-        let replies = self
-            .connection
-            .clone()
-            .send_packed_commands(&commands, 1, 1)
-            .await;
-        let reply = replies.map_err(|_| CallError::Closed)?.pop();
-        decisions(reply.unwrap_or_default(), request)
+        let replies = self.pipeline.calls(2, |buffer| {
+            write_call(buffer, &[Word::Text("ASKING")]);
+            write_request(buffer, request);
+        });
+        decisions(replies.await?.pop().unwrap_or(Reply::Null), request)
     }
 
     /// Asks the connected node, whose name is `node`, which node of the cluster serves which slots.
     pub(super) async fn slots(&self, node: &Node) -> Result<Slots<Node>, CallError> {
-        let mut query = redis::cmd("CLUSTER");
-        let reply = self
-            .connection
-            .clone()
-            .send_packed_command(query.arg("SLOTS"))
-            .await;
-        let slots: Option<Slots<Node>> = match reply.map_err(|_| CallError::Closed)? {
-            Value::ServerError(error) => return Err(refused(&error)),
-            Value::Array(ranges) => ranges.iter().map(|range| slot_range(range, node)).collect(),
+        let words = ["CLUSTER", "SLOTS"].map(Word::Text);
+        let reply = self.pipeline.call(|buffer| write_call(buffer, &words));
+        let slots: Option<Slots<Node>> = match reply.await? {
+            Reply::Error(error) => return Err(refused(&error)),
+            Reply::Array(ranges) => ranges.iter().map(|range| slot_range(range, node)).collect(),
+            // No range at all.
+            Reply::Integers(_) => Some(Slots::from_iter([])),
             _ => None,
         };
         slots.ok_or(CallError::Mismatched)
+    }
+
+    /// Asks a Sentinel for the address of the primary `name`.
+    async fn primary(&self, name: &str) -> Result<Node, ConnectError> {
+        let reply = self
+            .query(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", name])
+            .await?;
+        sentinel_address(&reply).ok_or_else(|| ConnectError {
+            reason: Unavailable::NoAnswer,
+            detail: format!("the Sentinel does not monitor a primary named {name}"),
+        })
     }
 }
 
 /// Asks one Sentinel for the address of the primary `name`. Connecting and the reply may take `time_limit` each.
 pub(super) async fn primary_by_sentinel(
-    sentinel: Server,
+    sentinel: &Server,
     name: &str,
+    thread: &Thread,
     time_limit: Duration,
 ) -> Result<Node, ConnectError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(time_limit))
-        .set_response_timeout(Some(time_limit));
-    let client = Client::open(sentinel)?;
-    let mut connection = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
-    let mut query = redis::cmd("SENTINEL");
-    let query = query.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-    let address: Option<(String, u16)> = query.query_async(&mut connection).await?;
-    let (host, port) = address.ok_or_else(|| ConnectError {
-        reason: Unavailable::NoAnswer,
-        detail: format!("the Sentinel does not monitor a primary named {name}"),
-    })?;
-    Ok(Node { host, port })
+    let timed_out = |_elapsed| ConnectError::timed_out(time_limit);
+    let opened = timeout(time_limit, Connection::open(sentinel, thread, |_end| {})).await;
+    let connection = opened.map_err(timed_out)??;
+    let primary = timeout(time_limit, connection.primary(name)).await;
+    primary.map_err(timed_out)?
+}
+
+/// Decodes a host and a port, which a Sentinel sends as text.
+fn sentinel_address(reply: &Reply) -> Option<Node> {
+    let Reply::Array(address) = reply else {
+        return None;
+    };
+    let [Reply::Text(host), Reply::Text(port)] = address.as_slice() else {
+        return None;
+    };
+    let port = str::from_utf8(port).ok()?.parse().ok()?;
+    let host = String::from_utf8(host.clone()).ok()?;
+    Some(Node { host, port })
 }
 
 /// Decodes one entry of CLUSTER SLOTS: first slot, last slot and primary. An unknown host is that of `replied`, the
 /// node that sent the entry.
-fn slot_range(range: &Value, replied: &Node) -> Option<(u16, u16, Node)> {
-    let Value::Array(range) = range else {
+fn slot_range(range: &Reply, replied: &Node) -> Option<(u16, u16, Node)> {
+    let Reply::Array(range) = range else {
         return None;
     };
     let [
-        Value::Int(first),
-        Value::Int(last),
-        Value::Array(primary),
+        Reply::Integer(first),
+        Reply::Integer(last),
+        Reply::Array(primary),
         ..,
     ] = range.as_slice()
     else {
         return None;
     };
-    let [host, Value::Int(port), ..] = primary.as_slice() else {
+    let [host, Reply::Integer(port), ..] = primary.as_slice() else {
         return None;
     };
     let host = match host {
-        Value::BulkString(host) if !host.is_empty() && host != b"?" => {
+        Reply::Text(host) if !host.is_empty() && host.as_slice() != b"?" => {
             String::from_utf8(host.clone()).ok()?
         }
         _ => replied.host.clone(),

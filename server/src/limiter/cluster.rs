@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use super::breaker::LinkState;
 use super::call_error::CallError;
 use super::endpoint::Endpoint;
-use super::link::{Link, LinkConfig, ready};
+use super::link::{Link, ready};
+use super::link_config::LinkConfig;
 use super::slots::Slots;
 use crate::limit::{Decisions, LimitRequest, Unavailable};
 use crate::redis_address::{Node, Server, node, with_host_port};
@@ -53,9 +53,9 @@ pub(super) struct Cluster {
     nodes: Arc<Nodes>,
     /// The latest map. [`LinkState::Gone`] only while none was ever received: a map that may be outdated is better than
     /// none.
+    ///
+    /// Once no receiver is left, the task ends.
     slots: watch::Receiver<LinkState<Arc<Primaries>>>,
-    /// Runs [`maintain_slots`]. Dropping the set aborts the task.
-    _task: JoinSet<()>,
 }
 
 /// The known nodes and their links.
@@ -65,7 +65,7 @@ struct Nodes {
     seeds: HashSet<Node>,
     /// The first seed. Other nodes are reached with its TLS settings and login.
     template: Server,
-    /// What the links share. The task runs on the same runtime as they do.
+    /// What the links share. The task runs on the same thread as they do.
     config: LinkConfig,
     /// The links by node. Locked for a lookup only, and never across an `await`.
     primaries: Mutex<HashMap<Node, Arc<Primary>>>,
@@ -87,14 +87,14 @@ impl Cluster {
             nodes.primary(seed);
         }
         let (slots_sender, slots) = watch::channel(LinkState::Connecting);
-        let maintain = maintain_slots(Arc::clone(&nodes), slots_sender);
-        let mut task = JoinSet::new();
-        task.spawn_on(maintain, &nodes.config.runtime);
-        Some(Self {
-            nodes,
-            slots,
-            _task: task,
-        })
+        let maintained = Arc::clone(&nodes);
+        nodes.config.thread.spawn_first(async move {
+            tokio::select! {
+                () = slots_sender.closed() => {}
+                () = maintain_slots(&maintained, &slots_sender) => {}
+            }
+        });
+        Some(Self { nodes, slots })
     }
 
     /// Sends the request to the primary of its key, follows redirections, and waits for the decision until
@@ -221,7 +221,7 @@ impl Nodes {
 }
 
 /// Refreshes the map of slots, first until a node gives it, and later whenever a request finds it outdated.
-async fn maintain_slots(nodes: Arc<Nodes>, state: watch::Sender<LinkState<Arc<Primaries>>>) {
+async fn maintain_slots(nodes: &Nodes, state: &watch::Sender<LinkState<Arc<Primaries>>>) {
     let mut last_slots = None;
     for refresh in 0.. {
         let started = Instant::now();

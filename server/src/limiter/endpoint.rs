@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::client::{ConnectError, primary_by_sentinel};
 use crate::limit::Unavailable;
 use crate::redis_address::{Server, sentinel_logins, with_host_port};
+use crate::threads::Thread;
 
 /// How long one Sentinel may take to connect, and then to answer. A Sentinel that requires a login gets two queries.
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -32,10 +33,10 @@ impl Endpoint {
     ///
     /// The error of the last Sentinel that was queried. A fixed address never fails here; whether it can be reached is
     /// found when connecting.
-    pub(super) async fn server(&self) -> Result<Server, ConnectError> {
+    pub(super) async fn server(&self, thread: &Thread) -> Result<Server, ConnectError> {
         match self {
             Self::Server(server) => Ok(server.clone()),
-            Self::Primary(sentinels) => sentinels.primary().await,
+            Self::Primary(sentinels) => sentinels.primary(thread).await,
         }
     }
 }
@@ -43,7 +44,7 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Server(server) => write!(f, "{}", server.addr()),
+            Self::Server(server) => server.fmt(f),
             Self::Primary(sentinels) => write!(f, "the primary {}", sentinels.name),
         }
     }
@@ -74,12 +75,12 @@ impl Sentinels {
     ///
     /// Each lookup starts with another Sentinel. Otherwise one that still names the old primary could keep the server
     /// there for ever.
-    async fn primary(&self) -> Result<Server, ConnectError> {
+    async fn primary(&self, thread: &Thread) -> Result<Server, ConnectError> {
         let first = self.lookups.fetch_add(1, Ordering::Relaxed) % self.sentinels.len();
         let (before, from) = self.sentinels.split_at(first);
         let mut last_error = ConnectError::timed_out(SENTINEL_TIMEOUT);
         for sentinel in from.iter().chain(before) {
-            match self.query(sentinel).await {
+            match self.query(sentinel, thread).await {
                 Ok(primary) => return Ok(primary),
                 Err(error) => last_error = error,
             }
@@ -90,12 +91,12 @@ impl Sentinels {
     /// Asks one Sentinel, first without a login, because it need not have the user of the servers that it monitors.
     ///
     /// The address in the answer gets the TLS settings, login and database of the Sentinel's address.
-    async fn query(&self, sentinel: &Server) -> Result<Server, ConnectError> {
+    async fn query(&self, sentinel: &Server, thread: &Thread) -> Result<Server, ConnectError> {
         let [anonymous, logged_in] = sentinel_logins(sentinel);
-        let query = |sentinel| primary_by_sentinel(sentinel, &self.name, SENTINEL_TIMEOUT);
+        let query = |login| primary_by_sentinel(login, &self.name, thread, SENTINEL_TIMEOUT);
         let needs_login = Unavailable::Refused("NOAUTH".to_owned());
-        let node = match query(anonymous).await {
-            Err(error) if error.reason == needs_login => query(logged_in).await,
+        let node = match query(&anonymous).await {
+            Err(error) if error.reason == needs_login => query(&logged_in).await,
             answer => answer,
         }?;
         Ok(with_host_port(sentinel, &node.host, node.port))

@@ -3,29 +3,31 @@
 //!
 //! One task per link, [`maintain`], makes the connections and is the only place that changes the [`LinkState`]; the
 //! states and what leads from one to the next are in [`super::breaker`]. Requests read the state and make their calls
-//! over the current [`LiveConnection`]. It counts and times the calls, and reports to [`maintain`] why the connection
+//! over the current [`SharedConnection`]. Its [`LiveConnection`] counts and times the calls, and reports to [`maintain`] why the connection
 //! cannot be used any longer: it was closed, Redis is silent, a reply does not match its call, or Redis refuses all calls.
 //!
 //! Requests never connect. No call is sent twice, since Redis may have carried out the first and would take the tokens
 //! again.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::breaker::{DisconnectReason, LinkState};
 use super::call_error::CallError;
 use super::client::ConnectError;
+use super::coalescing::SharedConnection;
 use super::endpoint::Endpoint;
+use super::link_config::LinkConfig;
 use super::live_connection::LiveConnection;
+use super::server_state::ServerState;
 use super::slots::Slots;
 use crate::limit::{Decisions, LimitRequest, Unavailable};
-use crate::metrics::{Breaker, CallMetrics};
+use crate::metrics::Breaker;
 use crate::redis_address::Node;
 
 /// How long one attempt to connect may take. It starts when the address is known: [`Endpoint::server`] bounds the time
@@ -38,33 +40,25 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
 /// The shortest time from the start of one attempt to connect to the start of the next.
 const MIN_CONNECT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What all links of a limiter share: the links of a cluster, or the only one.
-#[derive(Clone, Debug)]
-pub(super) struct LinkConfig {
-    /// How long the calls that the link makes itself may take: the first call over a connection, and checks. A request
-    /// brings the instant of its own deadline.
-    pub(super) call_timeout: Duration,
-    pub(super) metrics: Arc<CallMetrics>,
-    /// Runs the tasks of the links. It is not the runtime of the requests, so that a flood of them delays no reply.
-    pub(super) runtime: Handle,
-}
-
 /// Maintains the connection to one server. Dropping the link closes the connection once no request uses it.
 #[derive(Debug)]
 pub(super) struct Link {
-    state: watch::Receiver<LinkState<Arc<LiveConnection>>>,
-    /// Runs [`maintain`]. A set, because dropping it aborts the task; a `JoinHandle` would let the task run on.
-    _task: JoinSet<()>,
+    /// Once no receiver is left, the task ends.
+    state: watch::Receiver<LinkState<Arc<SharedConnection>>>,
 }
 
 impl Link {
     /// Starts to connect, and returns at once.
     pub(super) fn start(endpoint: Endpoint, config: LinkConfig) -> Self {
         let (state_sender, state) = watch::channel(LinkState::Connecting);
-        let runtime = config.runtime.clone();
-        let mut task = JoinSet::new();
-        task.spawn_on(maintain(endpoint, config, state_sender), &runtime);
-        Self { state, _task: task }
+        let thread = config.thread.clone();
+        thread.spawn_first(async move {
+            tokio::select! {
+                () = state_sender.closed() => {}
+                never = maintain(endpoint, config, &state_sender) => match never {},
+            }
+        });
+        Self { state }
     }
 
     /// Sends the request once and waits for its decision until `deadline`.
@@ -90,7 +84,10 @@ impl Link {
         deadline: Instant,
     ) -> Result<Decisions, CallError> {
         let connection = self.ready(deadline).await?;
-        connection.decide_importing(request, deadline).await
+        connection
+            .connection()
+            .decide_importing(request, deadline)
+            .await
     }
 
     /// Gets the map of hash slots from this server. `node` is its own address, for replies that leave it out.
@@ -100,7 +97,7 @@ impl Link {
         deadline: Instant,
     ) -> Result<Slots<Node>, CallError> {
         let connection = self.ready(deadline).await?;
-        connection.slots(node, deadline).await
+        connection.connection().slots(node, deadline).await
     }
 
     /// Whether the last attempt to connect failed or Redis stopped to serve, so that all requests fail at once.
@@ -108,7 +105,7 @@ impl Link {
         matches!(*self.state.borrow(), LinkState::Gone(_))
     }
 
-    async fn ready(&self, deadline: Instant) -> Result<Arc<LiveConnection>, CallError> {
+    async fn ready(&self, deadline: Instant) -> Result<Arc<SharedConnection>, CallError> {
         ready(&self.state, deadline)
             .await
             .map_err(CallError::Undecided)
@@ -141,8 +138,10 @@ pub(super) async fn ready<C: Clone>(
 async fn maintain(
     endpoint: Endpoint,
     config: LinkConfig,
-    state: watch::Sender<LinkState<Arc<LiveConnection>>>,
-) {
+    state: &watch::Sender<LinkState<Arc<SharedConnection>>>,
+) -> Infallible {
+    let name = endpoint.to_string();
+    let shared = config.servers.of(&name);
     let mut gauge = Breaker::new(config.metrics.clone());
     let mut replace_state = |new: LinkState<_>| {
         gauge.set(new.breaker_state());
@@ -150,18 +149,23 @@ async fn maintain(
     };
     loop {
         let started = Instant::now();
-        match connect(&endpoint, &config).await {
+        match connect(&endpoint, &config, &shared).await {
             Ok((connection, mut disconnected)) => {
-                info!("connected to Redis at {endpoint}");
-                let connection = Arc::new(connection);
+                let (_connected, count) = shared.connect();
+                // The last thread logs it, because the server is fully connected only then.
+                if count == config.threads {
+                    shared.forget_lines();
+                    info!("connected to Redis at {name}");
+                }
+                let connection = Arc::new(SharedConnection::new(connection, &config));
                 replace_state(LinkState::Connected(Arc::clone(&connection)));
                 // The checks never end: one that fails reports through `disconnected`, as calls do. The channel stays
                 // open as long as `connection`, so the receiver gets a reason.
                 let reason = tokio::select! {
                     reason = disconnected.recv() => reason.unwrap_or(DisconnectReason::Lost),
-                    never = connection.check_repeatedly(config.call_timeout) => match never {},
+                    never = connection.connection().check_repeatedly(config.call_timeout) => match never {},
                 };
-                warn!("Redis at {endpoint}: {reason}");
+                warn_once(&shared, &format!("Redis at {name}: {reason}"));
                 replace_state(reason.next_state());
             }
             Err(ConnectError { reason, detail }) => {
@@ -169,11 +173,21 @@ async fn maintain(
                 // Attempts follow each other every 100 ms or so. A reason that is the same as before, for example the
                 // one for which the connection ended, is not logged again.
                 if !matches!(previous, LinkState::Gone(old) if old == reason) {
-                    warn!("no connection to Redis at {endpoint}: {detail}");
+                    warn_once(
+                        &shared,
+                        &format!("no connection to Redis at {name}: {detail}"),
+                    );
                 }
             }
         }
         sleep_until(started + MIN_CONNECT_INTERVAL).await;
+    }
+}
+
+/// Logs a line unless another thread did so in this outage.
+fn warn_once(shared: &ServerState, line: &str) {
+    if shared.is_news(line) {
+        warn!("{line}");
     }
 }
 
@@ -182,9 +196,10 @@ async fn maintain(
 async fn connect(
     endpoint: &Endpoint,
     config: &LinkConfig,
+    shared: &Arc<ServerState>,
 ) -> Result<(LiveConnection, mpsc::Receiver<DisconnectReason>), ConnectError> {
-    let server = endpoint.server().await?;
-    let open = LiveConnection::open(&server, config.call_timeout, config.metrics.clone());
+    let server = endpoint.server(&config.thread).await?;
+    let open = LiveConnection::open(&server, config, shared.clone());
     timeout(CONNECT_TIMEOUT, open)
         .await
         .unwrap_or_else(|_elapsed| Err(ConnectError::timed_out(CONNECT_TIMEOUT)))

@@ -5,9 +5,9 @@
 //! [`super::link`]. Encoding and decoding is up to [`super::client`], counting to [`super::admission`] and
 //! [`super::traffic`].
 //!
-//! [`LiveConnection::decide`] runs in the tasks of the requests, on all threads at once. Everything else runs on the
-//! thread of [`super::io_thread`], which also reads and writes the bytes. A request whose client disconnects drops its
-//! future here. If its call was sent, Redis executes it, and the reply is read and discarded.
+//! [`LiveConnection::decide`] runs in the tasks of the requests. Everything else, and the reading and writing of bytes, runs
+//! on the same thread before those tasks. A request whose client disconnects drops its future here. If its call was sent,
+//! Redis executes it, and the reply is read and discarded.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -18,10 +18,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::admission::{Admission, Permit, Rejection};
+use super::admission::{Permit, Rejection};
 use super::breaker::DisconnectReason;
 use super::call_error::CallError;
 use super::client::{ConnectError, Connection};
+use super::link_config::LinkConfig;
+use super::pipeline::End;
+use super::server_state::ServerState;
 use super::slots::Slots;
 use super::traffic::{Timeout, Traffic};
 use crate::limit::{Decisions, LimitRequest, Overload, Unavailable};
@@ -48,8 +51,8 @@ const MAX_EXTENSIONS: u32 = 4;
 pub(super) struct LiveConnection {
     /// Encodes and sends the calls.
     connection: Connection,
-    /// Bounds the calls that wait.
-    admission: Admission,
+    /// Bounds the calls that wait, with those of the connections of other threads to the server.
+    shared: Arc<ServerState>,
     /// Counts the calls and replies.
     traffic: Traffic,
     /// Gets the duration of each call.
@@ -73,19 +76,26 @@ impl LiveConnection {
     /// Without a time-out for connecting itself, which [`super::link`] sets.
     pub(super) async fn open(
         server: &Server,
-        deadline: Duration,
-        metrics: Arc<CallMetrics>,
+        config: &LinkConfig,
+        shared: Arc<ServerState>,
     ) -> Result<(Self, mpsc::Receiver<DisconnectReason>), ConnectError> {
         let (disconnect, disconnected) = mpsc::channel(1);
         let lost = disconnect.clone();
-        let on_close = move || _ = lost.try_send(DisconnectReason::Lost);
-        let connection = Connection::open(server, on_close).await?;
-        probe(&connection, deadline).await?;
+        let on_end = move |end| {
+            let reason = match end {
+                End::Mismatched => DisconnectReason::Mismatched,
+                End::Lost(_) | End::Dropped => DisconnectReason::Lost,
+            };
+            // Fails if there is an earlier reason, or nobody uses the connection any more.
+            let _ = lost.try_send(reason);
+        };
+        let connection = Connection::open(server, &config.thread, on_end).await?;
+        probe(&connection, config.call_timeout).await?;
         let live = Self {
             connection,
-            admission: Admission::default(),
-            traffic: Traffic::new(deadline, Instant::now()),
-            metrics,
+            shared,
+            traffic: Traffic::new(config.call_timeout, Instant::now()),
+            metrics: config.metrics.clone(),
             check_is_due: Notify::new(),
             disconnect,
             has_mismatch: AtomicBool::new(false),
@@ -107,7 +117,6 @@ impl LiveConnection {
         request: &LimitRequest,
         deadline: Instant,
     ) -> Result<Decisions, CallError> {
-        let _permit = self.admit(request)?;
         let reply = pin!(self.connection.decide(request));
         self.await_reply(reply, deadline).await
     }
@@ -125,9 +134,8 @@ impl LiveConnection {
     }
 
     /// Permission to wait for one more call of this caller.
-    fn admit(&self, request: &LimitRequest) -> Result<Permit<'_>, CallError> {
-        let unanswered = self.traffic.unanswered();
-        Ok(self.admission.admit(request.caller(), unanswered)?)
+    pub(super) fn admit(&self, request: &LimitRequest) -> Result<Permit<'_>, CallError> {
+        Ok(self.shared.admission.admit(request.caller())?)
     }
 
     /// Asks this server, the cluster node `node`, which node serves which slots.
@@ -175,25 +183,38 @@ impl LiveConnection {
     /// except that a deadline which this process noticed too late is extended.
     async fn await_reply<T>(
         &self,
-        mut reply: Pin<&mut impl Future<Output = Result<T, CallError>>>,
+        reply: Pin<&mut impl Future<Output = Result<T, CallError>>>,
         deadline: Instant,
     ) -> Result<T, CallError> {
         let (call, sent) = (self.traffic.send(), Instant::now());
+        self.shared.admission.count_sent();
         if call.is_multiple_of(CALLS_BETWEEN_CHECKS) {
             self.check_is_due.notify_one();
         }
+        let reply = self.await_until(reply, sent, deadline).await;
+        let now = Instant::now();
+        self.metrics.observe_call(now - sent);
+        let reply = reply?;
+        let answered = self.traffic.reply(call, now);
+        self.shared.admission.count_answered(answered);
+        self.verified(reply)
+    }
+
+    /// Waits for what a reply of Redis causes, and judges the time-out. `since` is when the wait began.
+    pub(super) async fn await_until<T>(
+        &self,
+        mut event: Pin<&mut impl Future<Output = T>>,
+        since: Instant,
+        deadline: Instant,
+    ) -> Result<T, CallError> {
         let (mut deadline, mut extensions) = (deadline, 0);
         loop {
-            let reply = timeout_at(deadline, reply.as_mut()).await;
-            let now = Instant::now();
-            if let Ok(reply) = reply {
-                self.metrics.observe_call(now - sent);
-                self.traffic.reply(call, now);
-                return self.verified(reply);
+            if let Ok(event) = timeout_at(deadline, event.as_mut()).await {
+                return Ok(event);
             }
-            let timeout = self.traffic.time_out(sent, deadline, now);
+            let now = Instant::now();
+            let timeout = self.traffic.time_out(since, deadline, now);
             if timeout != Timeout::Late || extensions == MAX_EXTENSIONS {
-                self.metrics.observe_call(now - sent);
                 return Err(CallError::Undecided(self.judge(timeout)));
             }
             deadline = now + self.traffic.patience();
@@ -235,6 +256,14 @@ impl LiveConnection {
     fn give_up(&self, reason: DisconnectReason) {
         // The channel holds one reason, so this fails if there is one already.
         let _ = self.disconnect.try_send(reason);
+    }
+}
+
+impl Drop for LiveConnection {
+    /// Calls that Redis has not processed end with their connection.
+    fn drop(&mut self) {
+        let unanswered = self.traffic.unanswered();
+        self.shared.admission.count_answered(unanswered);
     }
 }
 

@@ -93,13 +93,16 @@ impl Traffic {
     }
 
     /// Records the reply to the call with this number. An error reply counts too: it shows that Redis is there.
-    pub(super) fn reply(&self, call: u64, now: Instant) {
-        self.answered.fetch_max(call, Ordering::Relaxed);
+    ///
+    /// Returns how many calls this reply answers: this one and those before it, less those that are answered already.
+    pub(super) fn reply(&self, call: u64, now: Instant) -> u64 {
+        let before = self.answered.fetch_max(call, Ordering::Relaxed);
         self.last_reply_us.store(self.us(now), Ordering::Relaxed);
         // Reading first avoids a write to memory that all threads share.
         if self.silent_timeouts.load(Ordering::Relaxed) != 0 {
             self.silent_timeouts.store(0, Ordering::Relaxed);
         }
+        call.saturating_sub(before)
     }
 
     /// Finds out why a call that was sent at `sent` had no reply at `deadline`. `now` is when this process noticed.
@@ -223,8 +226,8 @@ mod tests {
         let (traffic, opened) = traffic();
         let calls = [(); 9].map(|()| traffic.send());
         assert_eq!((calls[8], traffic.unanswered()), (9, 9));
-        traffic.reply(7, opened);
-        traffic.reply(3, opened);
+        assert_eq!(traffic.reply(7, opened), 7);
+        assert_eq!(traffic.reply(3, opened), 0);
         assert_eq!(traffic.unanswered(), 2);
     }
 }

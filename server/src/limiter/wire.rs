@@ -3,72 +3,80 @@
 //! One bucket is one RL.TOKEN or RL.LEAKY, several are one RL.MULTI. [`super::client`] sends the calls.
 
 use nonempty::NonEmpty;
-use redis::{Cmd, Pipeline, RedisWrite, ServerError, Value};
 use rl_bucket::{Algorithm, Decision, Policy, Request, Tokens};
 
 use super::call_error::CallError;
-use super::slots::redirection;
+use super::error_reply::call_error;
+use super::resp::{Reply, Word, write_call};
 use crate::limit::{Decisions, Limit, LimitRequest, Unavailable};
-use crate::redis_address::Node;
 
-/// Room for the arguments of a bucket other than its key, in bytes.
-const ARGUMENT_BYTES: usize = 64;
-
-/// Encodes the one call for a request.
-pub(super) fn command(request: &LimitRequest) -> Cmd {
+/// Appends the one call for a request.
+pub(super) fn write_request(buffer: &mut Vec<u8>, request: &LimitRequest) {
     if request.limits.tail.is_empty() {
-        return single(request, &request.limits.head);
+        return write_single(buffer, request, &request.limits.head);
     }
-    let keys: usize = request.limits.iter().map(|limit| limit.key.len()).sum();
-    let words = 5 * request.limits.len();
-    let mut command = Cmd::with_capacity(1 + words, keys + words * ARGUMENT_BYTES);
-    command.arg("RL.MULTI");
-    for limit in &request.limits {
-        command.arg(&limit.key);
-        command.arg(match request.algorithm {
-            Algorithm::Token => "TOKEN",
-            Algorithm::Leaky => "LEAKY",
-        });
-        command.write_arg_fmt(limit.policy.rate());
-        command.arg(limit.policy.capacity().get());
-        command.arg(tokens(request.charge).get());
+    let algorithm = match request.algorithm {
+        Algorithm::Token => "TOKEN",
+        Algorithm::Leaky => "LEAKY",
+    };
+    let rates = request.limits.as_ref().map(|limit| limit.policy.rate());
+    let mut words = Vec::with_capacity(1 + 5 * request.limits.len());
+    words.push(Word::Text("RL.MULTI"));
+    for (limit, rate) in request.limits.iter().zip(&rates) {
+        words.extend([
+            Word::Text(&limit.key),
+            Word::Text(algorithm),
+            Word::Short(rate),
+            Word::Number(limit.policy.capacity().get()),
+            Word::Number(tokens(request.charge).get()),
+        ]);
     }
-    command
+    write_call(buffer, &words);
 }
 
-/// Encodes the call for one bucket.
-fn single(request: &LimitRequest, limit: &Limit) -> Cmd {
-    let mut command = Cmd::with_capacity(6, limit.key.len() + ARGUMENT_BYTES);
-    command.arg(match request.algorithm {
+/// Appends the call for one bucket.
+fn write_single(buffer: &mut Vec<u8>, request: &LimitRequest, limit: &Limit) {
+    let command = match request.algorithm {
         Algorithm::Token => "RL.TOKEN",
         Algorithm::Leaky => "RL.LEAKY",
-    });
-    command.arg(&limit.key);
-    command.write_arg_fmt(limit.policy.rate());
-    command.arg(limit.policy.capacity().get());
-    match request.charge {
-        Request::Cost(Tokens::ONE) => &mut command,
-        Request::Cost(cost) => command.arg("COST").arg(cost.get()),
-        Request::Partial(cost) => command.arg("COST").arg(cost.get()).arg("PARTIAL"),
-        Request::Force(cost) => command.arg("FORCE").arg(cost.get()),
-        Request::Refund(cost) => command.arg("REFUND").arg(cost.get()),
     };
-    command
+    let (option, partial) = match request.charge {
+        Request::Cost(Tokens::ONE) => (None, None),
+        Request::Cost(_) => (Some("COST"), None),
+        Request::Partial(_) => (Some("COST"), Some("PARTIAL")),
+        Request::Force(_) => (Some("FORCE"), None),
+        Request::Refund(_) => (Some("REFUND"), None),
+    };
+    let rate = limit.policy.rate();
+    let words = [
+        Word::Text(command),
+        Word::Text(&limit.key),
+        Word::Short(&rate),
+        Word::Number(limit.policy.capacity().get()),
+        Word::Text(option.unwrap_or_default()),
+        Word::Number(tokens(request.charge).get()),
+        Word::Text(partial.unwrap_or_default()),
+    ];
+    let count = match (option, partial) {
+        (None, _) => 4,
+        (_, None) => 6,
+        (_, Some(_)) => 7,
+    };
+    write_call(buffer, &words[..count]);
 }
 
-/// The calls of a request that needs more than one, between MULTI and EXEC. `None` if one call is enough.
-pub(super) fn transaction(request: &LimitRequest) -> Option<Pipeline> {
-    let is_one_call = request.limits.tail.is_empty() || matches!(request.charge, Request::Cost(_));
-    if is_one_call {
-        return None;
-    }
-    let mut calls = redis::pipe();
-    calls.cmd("MULTI");
+/// Whether a request takes more than one call: no command forces or refunds a charge of several buckets.
+pub(super) fn is_transaction(request: &LimitRequest) -> bool {
+    !request.limits.tail.is_empty() && !matches!(request.charge, Request::Cost(_))
+}
+
+/// Appends the calls for a request between MULTI and EXEC. They are two more than its limits.
+pub(super) fn write_transaction(buffer: &mut Vec<u8>, request: &LimitRequest) {
+    write_call(buffer, &[Word::Text("MULTI")]);
     for limit in &request.limits {
-        calls.add_command(single(request, limit));
+        write_single(buffer, request, limit);
     }
-    calls.cmd("EXEC");
-    Some(calls)
+    write_call(buffer, &[Word::Text("EXEC")]);
 }
 
 fn tokens(charge: Request) -> Tokens {
@@ -78,29 +86,29 @@ fn tokens(charge: Request) -> Tokens {
 }
 
 /// Decodes the reply to the call for a request.
-pub(super) fn decisions(reply: Value, request: &LimitRequest) -> Result<Decisions, CallError> {
+pub(super) fn decisions(reply: Reply, request: &LimitRequest) -> Result<Decisions, CallError> {
     let decisions = match reply {
-        Value::ServerError(error) => return Err(call_error(&error, request)),
-        Value::Array(items) if request.limits.tail.is_empty() => {
-            decision(&items, request, &request.limits.head).map(Decisions::from)
+        Reply::Error(error) => return Err(call_error(&error, request)),
+        Reply::Integers(items) if request.limits.tail.is_empty() => {
+            decision(items.as_slice(), request, &request.limits.head).map(Decisions::from)
         }
-        Value::Array(items) => batch(&items, request),
+        Reply::Array(items) => batch(&items, request),
         _ => None,
     };
     decisions.ok_or(CallError::Mismatched)
 }
 
-/// Decodes the replies to the calls of [`transaction`]: to MULTI, to each call when it was queued, and to EXEC.
+/// Decodes the replies to the calls of [`write_transaction`]: to MULTI, to each call when it was queued, and to EXEC.
 pub(super) fn transaction_decisions(
-    mut replies: Vec<Value>,
+    mut replies: Vec<Reply>,
     request: &LimitRequest,
 ) -> Result<Decisions, CallError> {
     let executed = replies.pop();
-    let is_error = |reply: &&Value| matches!(reply, Value::ServerError(_));
+    let is_error = |reply: &&Reply| matches!(reply, Reply::Error(_));
     let results = match executed {
-        Some(Value::Array(results)) => results,
+        Some(Reply::Array(results)) => results,
         // Why a call was not queued says more than the error of EXEC.
-        Some(error @ Value::ServerError(_)) => {
+        Some(error @ Reply::Error(_)) => {
             let reply = replies.iter().find(is_error).cloned();
             return decisions(reply.unwrap_or(error), request);
         }
@@ -122,8 +130,13 @@ pub(super) fn transaction_decisions(
 }
 
 /// Decodes the reply of RL.MULTI. `None` if it does not fit the request: then it is the reply to another call.
-fn batch(items: &[Value], request: &LimitRequest) -> Option<Decisions> {
-    let [Value::Int(allowed), Value::Int(first_denied), results @ ..] = items else {
+fn batch(items: &[Reply], request: &LimitRequest) -> Option<Decisions> {
+    let [
+        Reply::Integer(allowed),
+        Reply::Integer(first_denied),
+        results @ ..,
+    ] = items
+    else {
         return None;
     };
     let decisions = decoded_all(results, request)?;
@@ -134,14 +147,14 @@ fn batch(items: &[Value], request: &LimitRequest) -> Option<Decisions> {
 }
 
 /// Decodes one decision for each limit.
-fn decoded_all(results: &[Value], request: &LimitRequest) -> Option<NonEmpty<Decision>> {
+fn decoded_all(results: &[Reply], request: &LimitRequest) -> Option<NonEmpty<Decision>> {
     if results.len() != request.limits.len() {
         return None;
     }
     let pairs = results.iter().zip(&request.limits);
     let decisions: Option<Vec<_>> = pairs
         .map(|(result, limit)| match result {
-            Value::Array(items) => decision(items, request, limit),
+            Reply::Integers(items) => decision(items.as_slice(), request, limit),
             _ => None,
         })
         .collect();
@@ -149,8 +162,9 @@ fn decoded_all(results: &[Value], request: &LimitRequest) -> Option<NonEmpty<Dec
 }
 
 /// Decodes the decision of one bucket. `None` if it does not fit the request.
-fn decision(items: &[Value], request: &LimitRequest, limit: &Limit) -> Option<Decision> {
-    decode(items).filter(|decision| fits(decision, items.len(), request, limit.policy))
+fn decision(items: &[i64], request: &LimitRequest, limit: &Limit) -> Option<Decision> {
+    let decision = Decision::from_wire(items);
+    decision.filter(|decision| fits(decision, items.len(), request, limit.policy))
 }
 
 /// Whether a decision can be the reply to this request: it has the right number of fields and the limit of the
@@ -197,46 +211,6 @@ fn is_granted(decision: &Decision) -> bool {
     decision.allowed > 0
 }
 
-/// Decodes the fields of a decision. `None` if they are not five or six integers, or out of range.
-fn decode(items: &[Value]) -> Option<Decision> {
-    let mut numbers = [0; 6];
-    let numbers = numbers.get_mut(..items.len())?;
-    for (number, item) in numbers.iter_mut().zip(items) {
-        let Value::Int(integer) = item else {
-            return None;
-        };
-        *number = *integer;
-    }
-    Decision::from_wire(numbers)
-}
-
-/// Classifies an error reply to the call for a request.
-fn call_error(error: &ServerError, request: &LimitRequest) -> CallError {
-    let details = error.details().unwrap_or_default();
-    let redirect = |to: fn(Node) -> CallError| {
-        redirection(details, request.key().as_bytes()).map_or(CallError::Mismatched, to)
-    };
-    let is_forced = matches!(request.charge, Request::Force(_));
-    match error.code() {
-        "MOVED" => redirect(CallError::Moved),
-        "ASK" => redirect(CallError::Ask),
-        "ERR" if details.starts_with("unknown command") => {
-            CallError::Undecided(Unavailable::NoModule)
-        }
-        "ERR" if is_forced && details.ends_with("out of range") => {
-            CallError::Undecided(Unavailable::DebtTooLarge {
-                others_charged: false,
-            })
-        }
-        _ => refused(error),
-    }
-}
-
-/// An error that only says that Redis refused a call.
-pub(super) fn refused(error: &ServerError) -> CallError {
-    CallError::Undecided(Unavailable::Refused(error.code().to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use rl_bucket::{Capacity, Rate};
@@ -251,8 +225,8 @@ mod tests {
         LimitRequest::single(algorithm, key, policy.unwrap(), charge)
     }
 
-    fn reply(numbers: &[i64]) -> Value {
-        Value::Array(numbers.iter().map(|number| Value::Int(*number)).collect())
+    fn reply(numbers: &[i64]) -> Reply {
+        Reply::Integers(numbers.into())
     }
 
     #[test]
@@ -296,7 +270,10 @@ mod tests {
                 Err(CallError::Mismatched)
             );
         }
-        assert_eq!(decisions(Value::Okay, &token), Err(CallError::Mismatched));
+        assert_eq!(
+            decisions(Reply::Status("OK".to_owned()), &token),
+            Err(CallError::Mismatched)
+        );
     }
 
     #[test]
@@ -317,42 +294,38 @@ mod tests {
         LimitRequest { charge, ..request }
     }
 
-    fn words(command: &Cmd) -> String {
-        let words = command.args_iter().map(|word| match word {
-            redis::Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-            other => format!("{other:?}"),
+    /// The words of the calls that `write` appends, one call in each line.
+    fn words(write: fn(&mut Vec<u8>, &LimitRequest), request: &LimitRequest) -> String {
+        let mut buffer = Vec::new();
+        write(&mut buffer, request);
+        let text = String::from_utf8(buffer).unwrap();
+        let calls = text.split('*').skip(1).map(|call| {
+            let words = call.split("\r\n").skip(2).step_by(2);
+            Vec::from_iter(words).join(" ")
         });
-        Vec::from_iter(words).join(" ")
+        Vec::from_iter(calls).join("\n")
     }
 
     #[test]
     fn several_limits_are_one_call() {
         let request = batch_request(Request::Cost(Tokens::ONE));
-        assert!(transaction(&request).is_none());
-        let expected =
-            "RL.MULTI rl:token:192.0.2.1 TOKEN 10/s 20 1 second TOKEN 10/s 20 1".to_owned();
-        assert_eq!(words(&command(&request)), expected);
+        assert!(!is_transaction(&request));
+        let expected = "RL.MULTI rl:token:192.0.2.1 TOKEN 10/s 20 1 second TOKEN 10/s 20 1";
+        assert_eq!(words(write_request, &request), expected);
     }
 
     #[test]
     fn a_forced_charge_of_several_limits_is_a_transaction() {
-        let calls = transaction(&batch_request(Request::Force(Tokens::ONE))).unwrap();
-        let calls: Vec<String> = calls.cmd_iter().map(words).collect();
-        assert_eq!(
-            calls,
-            [
-                "MULTI",
-                "RL.TOKEN rl:token:192.0.2.1 10/s 20 FORCE 1",
-                "RL.TOKEN second 10/s 20 FORCE 1",
-                "EXEC"
-            ]
-        );
+        let request = batch_request(Request::Force(Tokens::ONE));
+        assert!(is_transaction(&request));
+        let expected = "MULTI\nRL.TOKEN rl:token:192.0.2.1 10/s 20 FORCE 1\nRL.TOKEN second 10/s 20 FORCE 1\nEXEC";
+        assert_eq!(words(write_transaction, &request), expected);
     }
 
-    fn batch_reply(allowed: i64, denied: i64, results: &[&[i64]]) -> Value {
-        let mut items = vec![Value::Int(allowed), Value::Int(denied)];
+    fn batch_reply(allowed: i64, denied: i64, results: &[&[i64]]) -> Reply {
+        let mut items = vec![Reply::Integer(allowed), Reply::Integer(denied)];
         items.extend(results.iter().map(|numbers| reply(numbers)));
-        Value::Array(items)
+        Reply::Array(items)
     }
 
     const YES: &[i64] = &[1, 20, 19, 0, 100];
@@ -387,12 +360,25 @@ mod tests {
     #[test]
     fn a_transaction_s_error_is_that_of_its_call() {
         let request = batch_request(Request::Refund(Tokens::ONE));
-        let queued = || Value::SimpleString("QUEUED".to_owned());
-        let done = Value::Array(vec![reply(YES), reply(YES)]);
-        let decode = |replies: Vec<Value>| transaction_decisions(replies, &request);
-        assert!(decode(vec![Value::Okay, queued(), queued(), done]).is_ok());
-        let denied = Value::Array(vec![reply(YES), reply(NO)]);
-        let decoded = decode(vec![Value::Okay, queued(), queued(), denied]);
+        let queued = || Reply::Status("QUEUED".to_owned());
+        let done = Reply::Array(vec![reply(YES), reply(YES)]);
+        let decode = |replies: Vec<Reply>| transaction_decisions(replies, &request);
+        assert!(
+            decode(vec![
+                Reply::Status("OK".to_owned()),
+                queued(),
+                queued(),
+                done
+            ])
+            .is_ok()
+        );
+        let denied = Reply::Array(vec![reply(YES), reply(NO)]);
+        let decoded = decode(vec![
+            Reply::Status("OK".to_owned()),
+            queued(),
+            queued(),
+            denied,
+        ]);
         assert_eq!(decoded, Err(CallError::Mismatched));
         assert_eq!(decode(Vec::new()), Err(CallError::Mismatched));
     }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::family::{by_label, registered};
+use super::per_thread::{ThreadCounter, ThreadHistogram};
 use crate::limit::{Overload, Unavailable};
 
 /// Upper bounds in seconds. A call usually takes a fraction of a millisecond, and at most the deadline.
@@ -36,11 +36,11 @@ pub(crate) enum BreakerState {
 #[derive(Debug)]
 pub(crate) struct CallMetrics {
     /// `rl_redis_command_duration_seconds`.
-    calls: Histogram,
+    calls: ThreadHistogram<{ BOUNDS_S.len() + 1 }>,
     /// `rl_redis_up`: 1 or 0, set whenever the metrics are read.
     pub(super) up: Gauge,
     /// Denials that the deny cache repeated without a call to Redis.
-    pub(crate) deny_cache_hits: Counter,
+    deny_cache_hits: ThreadCounter,
     /// Connections to a server after the first one of its link.
     reconnects: Counter,
     /// Requests that Redis did not decide, by [`Unavailable`]. They were answered as `-on-outage` says.
@@ -66,7 +66,7 @@ pub(crate) struct CallMetrics {
 impl CallMetrics {
     /// Registers the metrics. The text of each is what a scrape shows.
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let calls = Histogram::new(BOUNDS_S);
+        let calls = ThreadHistogram::new(&BOUNDS_S);
         let help = "Duration of calls to Redis, until the reply or the time-out";
         registry.register_with_unit("redis_command_duration", help, Unit::Seconds, calls.clone());
         let error = by_label(
@@ -113,7 +113,12 @@ impl CallMetrics {
     ///
     /// Rejected calls are not among them: they were never sent.
     pub(crate) fn observe_call(&self, duration: Duration) {
-        self.calls.observe(duration.as_secs_f64());
+        self.calls.observe(duration);
+    }
+
+    /// Counts a denial that the deny cache repeated.
+    pub(crate) fn count_deny_cache_hit(&self) {
+        self.deny_cache_hits.inc();
     }
 
     /// Counts a request that Redis did not decide, once, by its reason. Overload is counted apart from errors, as it

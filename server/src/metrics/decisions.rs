@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use rl_bucket::Algorithm;
 
 use super::family::registered;
+use super::per_thread::ThreadCounter;
 use crate::limit::{Answer, Unavailable};
 
 /// How a request for a decision was answered: the label `outcome` of `rl_decisions_total`.
@@ -44,7 +44,7 @@ impl Outcome {
 type Labels = [(&'static str, Arc<str>); 3];
 
 /// The counters of all policies.
-pub(crate) struct DecisionMetrics(Family<Labels, Counter>);
+pub(crate) struct DecisionMetrics(Family<Labels, ThreadCounter>);
 
 impl DecisionMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
@@ -96,18 +96,20 @@ fn labels(algorithm: Algorithm, policy: &str, outcome: &str) -> Labels {
 }
 
 /// The counters of one policy, so that counting looks no label up.
+#[derive(Clone)]
 pub(crate) struct PolicyCounters {
     token: Outcomes,
     leaky: Outcomes,
 }
 
 /// The counters of one policy and algorithm.
+#[derive(Clone)]
 struct Outcomes {
-    allowed: Counter,
-    denied: Counter,
-    would_deny: Counter,
-    degraded: Counter,
-    error: Counter,
+    allowed: ThreadCounter,
+    denied: ThreadCounter,
+    would_deny: ThreadCounter,
+    degraded: ThreadCounter,
+    error: ThreadCounter,
 }
 
 impl PolicyCounters {

@@ -12,14 +12,18 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use super::per_thread::ThreadHistogram;
 
 /// Upper bounds in seconds: from an answer without Redis to a long delay by shaping. Each set of labels has one line
 /// for each bound, and clients can cause more than fifty sets, so the bounds are few.
 const BOUNDS_S: [f64; 11] = [
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 10.0,
 ];
+
+/// With a bucket for each bound, and one above them.
+type Histogram = ThreadHistogram<{ BOUNDS_S.len() + 1 }>;
 
 /// The values of the label `method`. The last one stands for all others, in each of these three lists.
 const METHODS: [&str; 3] = ["GET", "HEAD", "_OTHER"];
@@ -97,7 +101,7 @@ pub(crate) struct RequestMetrics {
 impl RequestMetrics {
     /// Registers the metric. `deny_status` is the status of denials. It has a label of its own.
     pub(super) fn new(registry: &mut Registry, deny_status: StatusCode) -> Self {
-        let constructor: fn() -> Histogram = || Histogram::new(BOUNDS_S);
+        let constructor: fn() -> Histogram = || Histogram::new(&BOUNDS_S);
         let histograms = Family::new_with_constructor(constructor);
         registry.register_with_unit(
             "http_server_request_duration",
@@ -126,7 +130,7 @@ impl RequestMetrics {
             ])
         };
         let histogram = self.in_use[method][route][status].get_or_init(new);
-        histogram.observe(duration.as_secs_f64());
+        histogram.observe(duration);
     }
 
     /// The index of a status: in [`STATUSES`], [`DENY_STATUS`], or that of `_OTHER`.
