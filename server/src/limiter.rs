@@ -115,12 +115,12 @@ impl Limiter {
         threads.iter().map(limiter).collect()
     }
 
-    fn on(thread: &Thread, threads: usize, shared: &Arc<Shared>) -> Result<Self, String> {
+    fn on(thread: &Thread, min_links: usize, shared: &Arc<Shared>) -> Result<Self, String> {
         let config = LinkConfig {
             call_timeout: shared.deadline,
             metrics: shared.metrics.clone(),
             servers: shared.servers.clone(),
-            threads,
+            min_links,
             thread: thread.clone(),
         };
         Ok(Self(Arc::new(Inner {

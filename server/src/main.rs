@@ -4,7 +4,6 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use axum::Router;
 use mimalloc::MiMalloc;
 use rl_server::{
     Config, Limiter, Metrics, Operations, Policies, Shutdown, Threads, listen, reload_on_sighup,
@@ -50,18 +49,14 @@ async fn run(config: &Config) -> io::Result<()> {
     let threads = Threads::start(flags.threads())?;
     let limiters = Limiter::start(&config.redis, &metrics, &threads).map_err(io::Error::other)?;
     let operations = Operations::new(limiters[0].clone(), policy, &metrics, &shutdown);
-    let routers = routers(config, &policies, &limiters, &metrics, &shutdown);
-    let with_operations = |routes: Router| match &metrics_listener {
-        None => routes
-            .merge(operations.health())
-            .merge(operations.metrics()),
-        Some(_) => routes.merge(operations.health()),
-    };
+    let mut common = operations.health();
+    if metrics_listener.is_none() {
+        common = common.merge(operations.metrics());
+    }
+    let routers = routers(config, &policies, &limiters, &metrics, &shutdown).into_iter();
     let runtimes = threads.iter().map(|thread| thread.runtime().clone());
-    let sites = routers
-        .into_iter()
-        .map(|routes| site(with_operations(routes)));
-    let sites = runtimes.zip(sites).collect();
+    let sites = runtimes.zip(routers.map(|routes| site(routes.merge(common.clone()))));
+    let sites = sites.collect();
     let serve = |listener, sites| serve(listener, sites, flags, &metrics, &shutdown);
     match metrics_listener {
         None => serve(listener, sites).await,

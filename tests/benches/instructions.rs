@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use redis::Value;
 use rl_tests::{
-    Call, Redis, RedisServer, Setup, artifacts, eventually, named, other, report, table, version,
+    Bound, Call, Redis, RedisServer, Setup, artifacts, eventually, named, other, report, table,
+    version,
 };
 use tempfile::TempDir;
 
@@ -29,69 +30,44 @@ const MARGIN: f64 = 1.02;
 
 const BOUNDS: &str = include_str!("instructions.txt");
 
-/// A line of `instructions.txt`.
-struct Bound<'a> {
-    call: &'a str,
-    of: &'a str,
-    bound: Option<f64>,
-    goal: Option<f64>,
-}
+/// A line of `instructions.txt`: a call, the other call, bound and goal.
+struct Ratio<'a>(Bound<'a, 2>);
 
-impl<'a> Bound<'a> {
-    fn read(line: &'a str) -> Self {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let &[call, of, bound, goal] = words.as_slice() else {
-            panic!("not call, of, bound and goal: {line}");
-        };
-        let number = |word: &str| (word != "-").then(|| word.parse().expect("a number"));
-        let (bound, goal) = (number(bound), number(goal));
-        Self {
-            call,
-            of,
-            bound,
-            goal,
-        }
-    }
-
+impl Ratio<'static> {
     /// The lines of these calls, or all lines if `names` is empty.
     fn of_calls(names: &[String]) -> Vec<Self> {
-        let lines = BOUNDS
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        lines
-            .map(Self::read)
-            .filter(|bound| names.is_empty() || names.iter().any(|name| name == bound.call))
-            .filter(|bound| bound.of != "other" || other().is_some())
+        Bound::read_all(BOUNDS)
+            .filter(|bound: &Bound<2>| {
+                let [call, of] = bound.names;
+                let is_named = names.is_empty() || names.iter().any(|name| name == call);
+                is_named && (of != "other" || other().is_some())
+            })
+            .map(Self)
             .collect()
     }
 
     fn row(&self, figures: &BTreeMap<&str, u64>) -> Vec<String> {
+        let [call, of] = self.0.names;
         let relation = self.relation(figures);
-        let number = |number: Option<f64>| number.map_or("-".to_owned(), |n| format!("{n:.3}"));
-        let met = match self.goal {
-            None => "-",
-            Some(goal) if relation <= goal => "yes",
-            Some(_) => "no",
-        };
-        vec![
-            self.call.to_owned(),
-            figures[self.call].to_string(),
-            self.of.to_owned(),
-            figures[self.of].to_string(),
+        let mut row = vec![
+            call.to_owned(),
+            figures[call].to_string(),
+            of.to_owned(),
+            figures[of].to_string(),
             format!("{relation:.3}"),
-            number(self.bound),
-            number(self.goal),
-            met.to_owned(),
-        ]
+        ];
+        row.extend(self.0.cells(3, |goal| relation <= goal));
+        row
     }
 
     fn relation(&self, figures: &BTreeMap<&str, u64>) -> f64 {
-        figures[self.call] as f64 / figures[self.of] as f64
+        let [call, of] = self.0.names;
+        figures[call] as f64 / figures[of] as f64
     }
 
     fn is_kept(&self, figures: &BTreeMap<&str, u64>) -> bool {
         let relation = self.relation(figures);
-        self.bound.is_none_or(|bound| relation <= bound * MARGIN)
+        self.0.bound.is_none_or(|bound| relation <= bound * MARGIN)
     }
 }
 
@@ -251,8 +227,8 @@ fn measure<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, u64> {
 
 fn main() -> ExitCode {
     let names = named();
-    let bounds = Bound::of_calls(&names);
-    let figures = measure(bounds.iter().flat_map(|bound| [bound.call, bound.of]));
+    let ratios = Ratio::of_calls(&names);
+    let figures = measure(ratios.iter().flat_map(|ratio| ratio.0.names));
     let head = [
         "call",
         "instructions",
@@ -263,14 +239,14 @@ fn main() -> ExitCode {
         "goal",
         "met",
     ];
-    let rows: Vec<_> = bounds.iter().map(|bound| bound.row(&figures)).collect();
+    let rows: Vec<_> = ratios.iter().map(|ratio| ratio.row(&figures)).collect();
     report("instructions.md", &table(&head, &rows));
     if version() != [7, 0] || !cfg!(target_arch = "x86_64") {
         println!("skipped: the bounds are those of Redis 7.0 on x86-64");
         return ExitCode::SUCCESS;
     }
-    let broken = bounds.iter().filter(|bound| !bound.is_kept(&figures));
-    let broken: Vec<&str> = broken.map(|bound| bound.call).collect();
+    let broken = ratios.iter().filter(|ratio| !ratio.is_kept(&figures));
+    let broken: Vec<&str> = broken.map(|ratio| ratio.0.names[0]).collect();
     if broken.is_empty() {
         return ExitCode::SUCCESS;
     }

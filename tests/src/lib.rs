@@ -7,6 +7,7 @@
 
 mod application;
 mod artifacts;
+mod bounds;
 mod browser;
 mod calls;
 mod certificate;
@@ -43,6 +44,7 @@ use std::time::{Duration, Instant};
 
 pub use application::Application;
 pub use artifacts::{Artifacts, artifacts, project};
+pub use bounds::Bound;
 pub use browser::{Browser, PageRequest, Screen};
 pub use calls::{Call, named, other};
 pub use certificate::Certificate;

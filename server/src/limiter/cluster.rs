@@ -169,7 +169,13 @@ impl Nodes {
     fn primary(&self, node: &Node) -> Arc<Primary> {
         let primary = || {
             let server = with_host_port(&self.template, &node.host, node.port);
-            let link = Link::start(Endpoint::Server(server), self.config.clone());
+            let is_seed = self.seeds.contains(node);
+            let min_links = if is_seed { self.config.min_links } else { 0 };
+            let config = LinkConfig {
+                min_links,
+                ..self.config.clone()
+            };
+            let link = Link::start(Endpoint::Server(server), config);
             let node = node.clone();
             Arc::new(Primary { node, link })
         };
@@ -229,7 +235,10 @@ async fn maintain_slots(nodes: &Nodes, state: &watch::Sender<LinkState<Arc<Prima
             Ok(slots) => {
                 state.send_replace(LinkState::Connected(Arc::new(nodes.link_all(&slots))));
                 if last_slots.as_ref() != Some(&slots) {
-                    info!("primaries of the cluster: {}", list(&slots));
+                    let primaries = list(&slots);
+                    if nodes.config.servers.are_new_primaries(&primaries) {
+                        info!("primaries of the cluster: {primaries}");
+                    }
                     last_slots = Some(slots);
                 }
                 nodes.outdated.notified().await;

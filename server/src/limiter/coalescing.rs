@@ -25,7 +25,7 @@ use crate::limit::{Decisions, LimitRequest};
 use crate::threads::Thread;
 
 /// How many shared calls a request takes part in before it calls on its own.
-const MAX_CALLS: usize = 2;
+const MAX_SHARED_CALLS: usize = 2;
 
 /// The answer to one of the requests that shared a call. `None` if the request must call on its own.
 type SharedAnswer = Result<Option<Decision>, CallError>;
@@ -192,7 +192,7 @@ impl SharedConnection {
             policy,
             mut requests,
         } = waiting;
-        for _ in 0..MAX_CALLS {
+        for _ in 0..MAX_SHARED_CALLS {
             let charge = match Tokens::new(requests.len() as u64) {
                 Some(Tokens::ONE) | None => Request::Cost(Tokens::ONE),
                 Some(tokens) => Request::Partial(tokens),

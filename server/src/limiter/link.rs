@@ -52,10 +52,13 @@ impl Link {
     pub(super) fn start(endpoint: Endpoint, config: LinkConfig) -> Self {
         let (state_sender, state) = watch::channel(LinkState::Connecting);
         let thread = config.thread.clone();
+        let shared = config.servers.of(&endpoint.to_string());
+        let linked = shared.link();
         thread.spawn_first(async move {
+            let _linked = linked;
             tokio::select! {
                 () = state_sender.closed() => {}
-                never = maintain(endpoint, config, &state_sender) => match never {},
+                never = maintain(endpoint, config, shared, &state_sender) => match never {},
             }
         });
         Self { state }
@@ -138,10 +141,9 @@ pub(super) async fn ready<C: Clone>(
 async fn maintain(
     endpoint: Endpoint,
     config: LinkConfig,
+    shared: Arc<ServerState>,
     state: &watch::Sender<LinkState<Arc<SharedConnection>>>,
 ) -> Infallible {
-    let name = endpoint.to_string();
-    let shared = config.servers.of(&name);
     let mut gauge = Breaker::new(config.metrics.clone());
     let mut replace_state = |new: LinkState<_>| {
         gauge.set(new.breaker_state());
@@ -151,11 +153,9 @@ async fn maintain(
         let started = Instant::now();
         match connect(&endpoint, &config, &shared).await {
             Ok((connection, mut disconnected)) => {
-                let (_connected, count) = shared.connect();
-                // The last thread logs it, because the server is fully connected only then.
-                if count == config.threads {
-                    shared.forget_lines();
-                    info!("connected to Redis at {name}");
+                let (_connected, is_news) = shared.connect(config.min_links);
+                if is_news {
+                    info!("connected to Redis at {endpoint}");
                 }
                 let connection = Arc::new(SharedConnection::new(connection, &config));
                 replace_state(LinkState::Connected(Arc::clone(&connection)));
@@ -165,7 +165,7 @@ async fn maintain(
                     reason = disconnected.recv() => reason.unwrap_or(DisconnectReason::Lost),
                     never = connection.connection().check_repeatedly(config.call_timeout) => match never {},
                 };
-                warn_once(&shared, &format!("Redis at {name}: {reason}"));
+                warn_once(&shared, &format!("Redis at {endpoint}: {reason}"));
                 replace_state(reason.next_state());
             }
             Err(ConnectError { reason, detail }) => {
@@ -175,7 +175,7 @@ async fn maintain(
                 if !matches!(previous, LinkState::Gone(old) if old == reason) {
                     warn_once(
                         &shared,
-                        &format!("no connection to Redis at {name}: {detail}"),
+                        &format!("no connection to Redis at {endpoint}: {detail}"),
                     );
                 }
             }

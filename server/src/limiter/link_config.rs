@@ -16,8 +16,9 @@ pub(super) struct LinkConfig {
     pub(super) metrics: Arc<CallMetrics>,
     /// What the links of all threads to one server share.
     pub(super) servers: Arc<ServerStates>,
-    /// The number of threads. Each has a link to each server.
-    pub(super) threads: usize,
+    /// The number of links to the server that are made at the start: one for each thread. 0 for a server that is found
+    /// later, by one thread after the other.
+    pub(super) min_links: usize,
     /// Runs the tasks of the links.
     pub(super) thread: Thread,
 }

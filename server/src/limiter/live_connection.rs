@@ -103,12 +103,12 @@ impl LiveConnection {
         Ok((live, disconnected))
     }
 
-    /// Sends the request and waits for its decision until `deadline`. Rejects it at once if too many calls wait.
+    /// Sends the request and waits for its decision until `deadline`. The caller holds a permit of
+    /// [`LiveConnection::admit`].
     ///
     /// # Errors
     ///
-    /// - Overload: a bound of [`super::admission`] is exceeded and nothing was sent, or the reply did not come by
-    ///   `deadline` although Redis replies to others.
+    /// - Overload: the reply did not come by `deadline` although Redis replies to others.
     /// - [`Unavailable::NoAnswer`]: Redis was silent until `deadline`. The call may still be executed.
     /// - [`CallError::Closed`] and [`CallError::Mismatched`]: the connection is given up.
     /// - The error that Redis replied.
@@ -122,7 +122,7 @@ impl LiveConnection {
     }
 
     /// Like [`LiveConnection::decide`], for a node that is still importing the slot of the key: ASKING is sent before
-    /// the call.
+    /// the call. It asks for a permit itself.
     pub(super) async fn decide_importing(
         &self,
         request: &LimitRequest,
@@ -134,6 +134,10 @@ impl LiveConnection {
     }
 
     /// Permission to wait for one more call of this caller.
+    ///
+    /// # Errors
+    ///
+    /// Overload: a bound of [`super::admission`] is exceeded. The call must not be sent.
     pub(super) fn admit(&self, request: &LimitRequest) -> Result<Permit<'_>, CallError> {
         Ok(self.shared.admission.admit(request.caller())?)
     }
@@ -179,8 +183,7 @@ impl LiveConnection {
     ///
     /// The caller pins the reply, because a future passed by value would take its size twice in each waiting request.
     ///
-    /// The duration of the call is recorded here, of a time-out too. A reply after the deadline is not waited for,
-    /// except that a deadline which this process noticed too late is extended.
+    /// The duration of the call is recorded here, of a time-out too. A reply after the deadline is not waited for.
     async fn await_reply<T>(
         &self,
         reply: Pin<&mut impl Future<Output = Result<T, CallError>>>,
@@ -200,7 +203,8 @@ impl LiveConnection {
         self.verified(reply)
     }
 
-    /// Waits for what a reply of Redis causes, and judges the time-out. `since` is when the wait began.
+    /// Waits until `deadline` for a reply, or for the answer to a shared call, and judges the time-out. `since` is when the
+    /// wait began. A deadline that this process noticed too late is extended.
     pub(super) async fn await_until<T>(
         &self,
         mut event: Pin<&mut impl Future<Output = T>>,

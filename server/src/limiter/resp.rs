@@ -3,8 +3,9 @@
 //! Its specification is at <https://redis.io/docs/latest/develop/reference/protocol-spec/>. The tests compare replies with
 //! what the crate `redis-protocol` reads. That crate takes at least twice as many instructions for the reply to a decision.
 
-use std::fmt;
 use std::io::Write;
+
+use rl_bucket::Rate;
 
 /// The most integers of an array that [`Reply::Integers`] holds: those of a decision.
 pub(super) const MAX_INTEGERS: usize = 6;
@@ -17,6 +18,9 @@ const MAX_LINE_BYTES: usize = 64 * 1024;
 
 /// The longest text, as Redis's `proto-max-bulk-len`.
 const MAX_TEXT_BYTES: usize = 512 * 1024 * 1024;
+
+/// Room for a rate. Its integers have at most 20 digits, and the count up to three more if it is one of milliseconds.
+const MAX_RATE_BYTES: usize = 64;
 
 /// The end of a line.
 const CRLF: &[u8] = b"\r\n";
@@ -52,8 +56,7 @@ pub(super) struct Malformed;
 pub(super) enum Word<'a> {
     Text(&'a str),
     Number(u64),
-    /// Anything that is displayed in at most 64 bytes.
-    Short(&'a (dyn fmt::Display + Sync)),
+    Rate(Rate),
 }
 
 /// Appends a call.
@@ -65,12 +68,13 @@ pub(super) fn write_call(buffer: &mut Vec<u8>, words: &[Word<'_>]) {
             Word::Number(number) => {
                 write_text(buffer, itoa::Buffer::new().format(*number).as_bytes());
             }
-            Word::Short(value) => {
-                let mut text = [0; 64];
+            Word::Rate(rate) => {
+                let mut text = [0; MAX_RATE_BYTES];
                 let mut rest = text.as_mut_slice();
-                let written = write!(rest, "{value}");
-                let length = 64 - rest.len();
-                debug_assert!(written.is_ok(), "{value} is too long");
+                // A rate has two integers and a unit, so that it fits.
+                let written = write!(rest, "{rate}");
+                let length = MAX_RATE_BYTES - rest.len();
+                debug_assert!(written.is_ok(), "{rate} is too long");
                 write_text(buffer, &text[..length]);
             }
         }
@@ -92,16 +96,6 @@ fn write_length(buffer: &mut Vec<u8>, kind: u8, length: usize) {
 impl Integers {
     pub(super) fn as_slice(&self) -> &[i64] {
         &self.numbers[..self.count]
-    }
-}
-
-impl From<&[i64]> for Integers {
-    /// Takes the first [`MAX_INTEGERS`].
-    fn from(slice: &[i64]) -> Self {
-        let mut numbers = [0; MAX_INTEGERS];
-        let count = slice.len().min(MAX_INTEGERS);
-        numbers[..count].copy_from_slice(&slice[..count]);
-        Self { numbers, count }
     }
 }
 
@@ -245,6 +239,17 @@ fn integer(line: &[u8]) -> Result<i64, Malformed> {
 }
 
 #[cfg(test)]
+impl From<&[i64]> for Integers {
+    /// Takes the first [`MAX_INTEGERS`].
+    fn from(slice: &[i64]) -> Self {
+        let mut numbers = [0; MAX_INTEGERS];
+        let count = slice.len().min(MAX_INTEGERS);
+        numbers[..count].copy_from_slice(&slice[..count]);
+        Self { numbers, count }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use redis_protocol::resp2::decode::decode;
@@ -347,10 +352,12 @@ mod tests {
             Word::Text("RL.TOKEN"),
             Word::Text("ü"),
             Word::Number(12),
-            Word::Short(&"10/s"),
+            Word::Rate(Rate::parse(b"10/s").unwrap()),
+            Word::Rate(Rate::parse(b"1/3257d").unwrap()),
         ];
         write_call(&mut buffer, &words);
-        let expected = "before*4\r\n$8\r\nRL.TOKEN\r\n$2\r\nü\r\n$2\r\n12\r\n$4\r\n10/s\r\n";
+        let expected =
+            "before*5\r\n$8\r\nRL.TOKEN\r\n$2\r\nü\r\n$2\r\n12\r\n$4\r\n10/s\r\n$7\r\n1/3257d\r\n";
         assert_eq!(String::from_utf8(buffer).unwrap(), expected);
     }
 }

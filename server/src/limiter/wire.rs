@@ -19,14 +19,13 @@ pub(super) fn write_request(buffer: &mut Vec<u8>, request: &LimitRequest) {
         Algorithm::Token => "TOKEN",
         Algorithm::Leaky => "LEAKY",
     };
-    let rates = request.limits.as_ref().map(|limit| limit.policy.rate());
     let mut words = Vec::with_capacity(1 + 5 * request.limits.len());
     words.push(Word::Text("RL.MULTI"));
-    for (limit, rate) in request.limits.iter().zip(&rates) {
+    for limit in &request.limits {
         words.extend([
             Word::Text(&limit.key),
             Word::Text(algorithm),
-            Word::Short(rate),
+            Word::Rate(limit.policy.rate()),
             Word::Number(limit.policy.capacity().get()),
             Word::Number(tokens(request.charge).get()),
         ]);
@@ -47,11 +46,10 @@ fn write_single(buffer: &mut Vec<u8>, request: &LimitRequest, limit: &Limit) {
         Request::Force(_) => (Some("FORCE"), None),
         Request::Refund(_) => (Some("REFUND"), None),
     };
-    let rate = limit.policy.rate();
     let words = [
         Word::Text(command),
         Word::Text(&limit.key),
-        Word::Short(&rate),
+        Word::Rate(limit.policy.rate()),
         Word::Number(limit.policy.capacity().get()),
         Word::Text(option.unwrap_or_default()),
         Word::Number(tokens(request.charge).get()),

@@ -35,7 +35,7 @@ struct Histogram<const N: usize> {
 
 /// What one thread observed. Its memory shares no cache line with that of another.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(align(64))]
 struct HistogramPart<const N: usize> {
     sum_ns: AtomicU64,
     buckets: [AtomicU64; N],
@@ -47,7 +47,7 @@ pub(super) struct Sum([SumPart; PARTS]);
 
 /// What one thread added. Its memory shares no cache line with that of another.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(align(64))]
 struct SumPart(AtomicU64);
 
 /// The index of the calling thread's part.

@@ -1,6 +1,6 @@
 //! Checks ratios of two cases against `../http.txt`.
 
-use rl_tests::table;
+use rl_tests::{Bound, table};
 
 use crate::rounds::{Figure, Rounds, Spread, cpu, requests};
 
@@ -11,94 +11,64 @@ const MARGIN: f64 = 1.05;
 
 const HEAD: [&str; 6] = ["", "of", "per round", "bound", "goal", "met"];
 
-/// A line of `http.txt`.
-struct Bound<'a> {
-    figure: &'a str,
-    case: &'a str,
-    of: &'a str,
-    bound: Option<f64>,
-    goal: Option<f64>,
-}
+/// A line of `http.txt`: a figure, a case, the other case, bound and goal.
+struct Ratio<'a>(Bound<'a, 3>);
 
-impl<'a> Bound<'a> {
-    fn read(line: &'a str) -> Self {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let &[figure, case, of, bound, goal] = words.as_slice() else {
-            panic!("not figure, case, of, bound and goal: {line}");
-        };
-        let number = |word: &str| (word != "-").then(|| word.parse().expect("a number"));
-        let (bound, goal) = (number(bound), number(goal));
-        Self {
-            figure,
-            case,
-            of,
-            bound,
-            goal,
-        }
-    }
-
-    fn ratio(&self, rounds: &Rounds) -> Option<Spread> {
-        let figure: Figure = match self.figure {
+impl Ratio<'_> {
+    fn measured(&self, rounds: &Rounds) -> Option<Spread> {
+        let [figure, case, of] = self.0.names;
+        let figure: Figure = match figure {
             "cpu" => cpu,
             "requests" => requests,
-            _ => panic!("neither cpu nor requests: {}", self.figure),
+            _ => panic!("neither cpu nor requests: {figure}"),
         };
-        rounds.ratio(self.case, self.of, figure)
+        rounds.ratio(case, of, figure)
     }
 
     /// Whether the median is at most this much, or at least for requests a second.
     fn keeps(&self, ratio: Spread, limit: f64) -> bool {
-        match self.figure {
+        match self.0.names[0] {
             "cpu" => ratio.median <= limit,
             _ => ratio.median >= limit,
         }
     }
 
     fn is_broken(&self, ratio: Spread) -> bool {
-        let margin = match self.figure {
+        let margin = match self.0.names[0] {
             "cpu" => MARGIN,
             _ => MARGIN.recip(),
         };
-        self.bound
+        self.0
+            .bound
             .is_some_and(|bound| !self.keeps(ratio, bound * margin))
     }
 
     fn row(&self, ratio: Spread) -> Vec<String> {
-        let number = |number: Option<f64>| number.map_or("-".to_owned(), |n| format!("{n:.2}"));
-        let met = match self.goal {
-            None => "-",
-            Some(goal) if self.keeps(ratio, goal) => "yes",
-            Some(_) => "no",
-        };
-        vec![
-            format!("{} {}", self.figure, self.case),
-            self.of.to_owned(),
-            ratio.to_string(),
-            number(self.bound),
-            number(self.goal),
-            met.to_owned(),
-        ]
+        let [figure, case, of] = self.0.names;
+        let mut row = vec![format!("{figure} {case}"), of.to_owned(), ratio.to_string()];
+        row.extend(self.0.cells(2, |goal| self.keeps(ratio, goal)));
+        row
     }
 }
 
 /// A table of the ratios that were measured, and those that are not within their bounds.
 pub(crate) fn check(rounds: &Rounds) -> (String, Vec<String>) {
-    let lines = BOUNDS
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let measured = lines.map(Bound::read).filter_map(|bound| {
-        let ratio = bound.ratio(rounds)?;
-        Some((bound, ratio))
+    let ratios = Bound::read_all(BOUNDS).map(Ratio);
+    let measured = ratios.filter_map(|ratio| {
+        let spread = ratio.measured(rounds)?;
+        Some((ratio, spread))
     });
     let measured: Vec<_> = measured.collect();
     let rows: Vec<_> = measured
         .iter()
-        .map(|(bound, ratio)| bound.row(*ratio))
+        .map(|(ratio, spread)| ratio.row(*spread))
         .collect();
     let broken = measured
         .iter()
-        .filter(|(bound, ratio)| bound.is_broken(*ratio));
-    let broken =
-        broken.map(|(bound, _)| format!("{} {} of {}", bound.figure, bound.case, bound.of));
+        .filter(|(ratio, spread)| ratio.is_broken(*spread));
+    let broken = broken.map(|(ratio, _)| {
+        let [figure, case, of] = ratio.0.names;
+        format!("{figure} {case} of {of}")
+    });
     (table(&HEAD, &rows), broken.collect())
 }
