@@ -150,6 +150,25 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Words<I> {
         }
     }
 
+    /// Reads `[COUNT n] [RESET]`: the number, which is not zero, and whether there is a `RESET`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Syntax`] for another word and for `COUNT` without a number, [`Error::OutOfRange`] if the number is
+    /// wrong, [`Error::Zero`] if it is zero.
+    pub(crate) fn count_and_reset(&mut self) -> Result<(Option<Tokens>, bool), Error> {
+        let (mut count, mut word) = (None, self.words.next());
+        if word.is_some_and(|word| is(word, "COUNT")) {
+            count = Some(at_least_one(self.operand()?, "count", self.command)?);
+            word = self.words.next();
+        }
+        match word {
+            None => Ok((count, false)),
+            Some(word) if is(word, "RESET") => Ok((count, true)),
+            Some(_) => Err(Error::Syntax),
+        }
+    }
+
     /// Checks that no word is left. Every grammar ends with it, or counts its words beforehand.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod inspect;
 mod limit;
 mod multi;
 mod throttle;
+mod top;
 
 /// Every command that is always registered, in the order of INFO.
 pub(crate) static COMMANDS: &[CommandSpec] = &[
@@ -18,6 +19,7 @@ pub(crate) static COMMANDS: &[CommandSpec] = &[
     self::inspect::INFO,
     self::multi::MULTI,
     self::throttle::THROTTLE,
+    self::top::TOP,
 ];
 
 /// The command of redis-cell, which the module argument `cl-throttle` adds. It counts as RL.THROTTLE.
@@ -27,7 +29,7 @@ pub(crate) static CL_THROTTLE: CommandSpec = self::throttle::CL_THROTTLE;
 mod tests {
     use rl_bucket::{Algorithm, Request, Tokens};
 
-    use super::{inspect, limit, multi, throttle};
+    use super::{inspect, limit, multi, throttle, top};
 
     fn is_zero(request: Request) -> bool {
         matches!(
@@ -54,6 +56,9 @@ mod tests {
         }
         if let Ok((policy, request)) = throttle::parse("rl.throttle", words()) {
             assert!(policy.capacity().get() > 0 && matches!(request, Request::Cost(_)));
+        }
+        if let Ok((count, _)) = top::parse(words()) {
+            assert!(count > 0);
         }
     }
 

@@ -28,8 +28,10 @@ pub(crate) struct CommandSpec {
     /// Whether it takes constant time. Redis calls such commands fast. A command that does not write counts as fast
     /// whatever this is.
     pub(crate) fast: bool,
-    /// Which of its arguments are keys.
-    pub(crate) keys: KeyPositions,
+    /// Whether it is for operators only: it shows more than the keys that a user may access.
+    pub(crate) admin: bool,
+    /// Which of its arguments are keys. `None` if it takes none.
+    pub(crate) keys: Option<KeyPositions>,
     /// What COMMAND DOCS shows, and the number of words that Redis checks.
     pub(crate) documentation: Documentation,
 }
@@ -43,7 +45,8 @@ impl CommandSpec {
             counters: H::counters,
             writes: true,
             fast: true,
-            keys: KeyPositions { last: 1, step: 1 },
+            admin: false,
+            keys: Some(KeyPositions { last: 1, step: 1 }),
             documentation,
         }
     }

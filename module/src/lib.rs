@@ -1,4 +1,4 @@
-//! Rate limiting inside Redis and Valkey: RL.TOKEN, RL.LEAKY, RL.MULTI, RL.THROTTLE, RL.PEEK and RL.INFO.
+//! Rate limiting inside Redis and Valkey: RL.TOKEN, RL.LEAKY, RL.MULTI, RL.THROTTLE, RL.PEEK, RL.INFO and RL.TOP.
 //!
 //! `rl-bucket` decides; this crate connects it to the server. A call goes through these files:
 //!
@@ -8,6 +8,7 @@
 //! - `commands` is the table of commands. Each file below it has one command, or two that share their grammar: the
 //!   handler, how it reads its words (with `args`), and its documentation (with `describe`).
 //! - `redis_cell` is what CL.THROTTLE and RL.THROTTLE have in common with the module redis-cell.
+//! - `denials` counts denials by key for RL.TOP, with the algorithm of `frequent_keys`.
 //! - `load` registers everything, `unload` says when the module must stay, `clock` reads the time, `error` has every
 //!   error.
 //!
@@ -28,9 +29,11 @@
 mod args;
 mod clock;
 mod commands;
+mod denials;
 mod describe;
 mod dispatch;
 mod error;
+mod frequent_keys;
 mod load;
 #[expect(unsafe_code, reason = "the C API of Redis takes and gives pointers")]
 mod redis;

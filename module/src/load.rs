@@ -11,7 +11,7 @@ use redis_module::raw;
 use crate::commands::{CL_THROTTLE, COMMANDS};
 use crate::describe::CommandSpec;
 use crate::redis::{self, Context, InfoSection, InfoWriter, propagation};
-use crate::{redis_cell, stats};
+use crate::{denials, redis_cell, stats};
 
 /// The module argument that adds CL.THROTTLE and takes over the values of redis-cell.
 const CL_THROTTLE_ARGUMENT: &str = "cl-throttle";
@@ -72,6 +72,7 @@ pub(crate) fn load(context: Context, arguments: &[&[u8]]) -> Result<(), String> 
             return Err(format!("{name} is already registered"));
         }
     }
+    denials::clear();
     redis_cell::set_takes_over(cl_throttle);
     if cl_throttle && !register(context, &CL_THROTTLE, category) {
         context.warn(
@@ -103,10 +104,11 @@ fn parse(arguments: &[&[u8]]) -> Result<bool, String> {
 /// Redis acts on the flags: it refuses `write` on a replica, and `deny-oom` above `maxmemory` if nothing can be
 /// evicted.
 fn register(context: Context, command: &CommandSpec, category: bool) -> bool {
-    let flags = match (command.writes, command.fast) {
-        (true, true) => c"write deny-oom fast",
-        (true, false) => c"write deny-oom",
-        (false, _) => c"readonly fast",
+    let flags = match (command.admin, command.writes, command.fast) {
+        (true, _, _) => c"admin",
+        (false, true, true) => c"write deny-oom fast",
+        (false, true, false) => c"write deny-oom",
+        (false, false, _) => c"readonly fast",
     };
     if !context.create_command(command.name, command.entry_point, flags, command.keys) {
         return false;
@@ -124,8 +126,11 @@ fn register(context: Context, command: &CommandSpec, category: bool) -> bool {
 /// The ACL categories of a command, with [`CATEGORY`] if the server has it.
 ///
 /// They are `write` or `read`, and `fast` or `slow`. Redis refuses a list that names an unknown category, hence the
-/// variants without the last one.
+/// variants without the last one. A command for operators is not in it: who may limit must not see all keys.
 fn categories(command: &CommandSpec, category: bool) -> &'static CStr {
+    if command.admin {
+        return c"admin slow dangerous";
+    }
     match (command.writes, command.fast, category) {
         (true, true, true) => c"write fast ratelimit",
         (true, true, false) => c"write fast",

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use rl_bucket::{Algorithm, Decision, State};
 
 use crate::error::Error;
+use crate::frequent_keys::FrequentKey;
 use crate::redis::Context;
 use crate::redis_cell;
 
@@ -24,6 +25,8 @@ pub(crate) enum Reply {
     Batch(Option<usize>, Vec<(Algorithm, Decision)>),
     /// RL.THROTTLE and CL.THROTTLE: the form of redis-cell.
     RedisCell(Decision),
+    /// RL.TOP: for each key an array of the key, the estimate and the overestimate.
+    Top(Vec<FrequentKey>),
     /// RL.INFO: a map. Boxed, because it is larger than all other replies.
     Info(Box<Info>),
 }
@@ -51,6 +54,7 @@ pub(crate) fn send(context: Context, result: &Result<Reply, Error>) {
         Ok(Reply::Decision(algorithm, decision)) => send_decision(context, *algorithm, decision),
         Ok(Reply::Batch(denied, decisions)) => send_batch(context, *denied, decisions),
         Ok(Reply::RedisCell(decision)) => send_integers(context, &redis_cell::reply(decision)),
+        Ok(Reply::Top(keys)) => send_top(context, keys),
         Ok(Reply::Info(info)) => send_info(context, info),
         Err(Error::WrongArity) => context.reply_wrong_arity(),
         Err(error) => context.reply_error(&CString::new(error.to_string()).unwrap_or_default()),
@@ -87,13 +91,28 @@ fn send_batch(context: Context, denied: Option<usize>, decisions: &[(Algorithm, 
     }
 }
 
+/// Sends the list of RL.TOP.
+fn send_top(context: Context, keys: &[FrequentKey]) {
+    context.reply_array(keys.len());
+    for key in keys {
+        context.reply_array(3);
+        context.reply_text(&key.key);
+        context.reply_integer(integer(key.estimate));
+        context.reply_integer(integer(key.overestimate));
+    }
+}
+
+/// A number as RESP has it. One that is larger becomes the largest.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// Sends the map of RL.INFO: algorithm, rate, limit, remaining, retry_after_ms, reset_after_ms, updated_us.
 ///
 /// The rate is text, in the shortest form of [`rl_bucket::Rate`], which need not be the one that was sent. `updated_us`
 /// is the stored instant in microseconds since the Unix epoch, unlike the durations before it.
 fn send_info(context: Context, info: &Info) {
     let policy = info.state.policy();
-    let integer = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let integers = [
         ("limit", integer(policy.capacity().get())),
         ("remaining", integer(info.remaining)),
@@ -102,12 +121,12 @@ fn send_info(context: Context, info: &Info) {
         ("updated_us", integer(info.state.updated().get())),
     ];
     context.reply_map(2 + integers.len());
-    context.reply_text("algorithm");
-    context.reply_text(info.state.algorithm().name());
-    context.reply_text("rate");
-    context.reply_text(&policy.rate().to_string());
+    context.reply_text(b"algorithm");
+    context.reply_text(info.state.algorithm().name().as_bytes());
+    context.reply_text(b"rate");
+    context.reply_text(policy.rate().to_string().as_bytes());
     for (name, value) in integers {
-        context.reply_text(name);
+        context.reply_text(name.as_bytes());
         context.reply_integer(value);
     }
 }

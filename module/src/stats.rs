@@ -4,7 +4,7 @@
 //! `dispatch.rs` counts; a handler does not. A call that Redis refuses itself, for example for its ACL rules or for
 //! want of memory, never reaches the module and is in no count.
 //!
-//! The lines look like `rl_token:allowed=3,denied=1,never=0,peeked=0,failed=0`.
+//! Each field has one number, such as `rl_token_allowed:3`, as exporters of INFO read them.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
     /// Denied, and no wait helps: the cost is above the capacity. Such calls show a wrong configuration, so they are
     /// not counted as [`Outcome::Denied`].
     Never,
-    /// Answered without a charge, by RL.PEEK or RL.INFO.
+    /// Answered without a charge, by RL.PEEK, RL.INFO or RL.TOP.
     Peeked,
     /// Answered with an error. A caught panic is not among them; [`panics`] counts those.
     Failed,
@@ -33,7 +33,7 @@ impl Outcome {
     /// wait helps for one of its charges.
     pub(crate) fn of_charge(reply: &Reply) -> Self {
         let (allowed, never) = match reply {
-            Reply::Nil | Reply::Info(_) => return Self::Peeked,
+            Reply::Nil | Reply::Info(_) | Reply::Top(_) => return Self::Peeked,
             Reply::Decision(_, decision) | Reply::RedisCell(decision) => {
                 (decision.allowed > 0, decision.retry_after_ms.is_none())
             }
@@ -97,7 +97,7 @@ impl Counters {
         }
     }
 
-    /// The fields of the command's line in INFO, in the order in which they are written.
+    /// The ends of the names of the command's fields in INFO, in the order in which they are written.
     fn fields(&self) -> [(&'static CStr, u64); 5] {
         [
             (c"allowed", Outcome::Allowed),
@@ -110,7 +110,10 @@ impl Counters {
     }
 }
 
-/// Writes a line for each command, then the number of caught panics, and whether changes are sent to replicas and the
+/// The most bytes of the name of a field, with the zero at its end.
+const MAX_NAME_BYTES: usize = 32;
+
+/// Writes five fields for each command, then the number of caught panics, and whether changes are sent to replicas and the
 /// AOF.
 ///
 /// `propagating` is 1 or 0. It is 1 too while the module does not know; see [`propagation::is_enabled`].
@@ -119,8 +122,24 @@ pub(crate) fn write_info<'a>(
     commands: impl Iterator<Item = (&'a CStr, &'a Counters)>,
 ) {
     for (name, counters) in commands {
-        writer.dictionary(name, counters.fields());
+        for (outcome, count) in counters.fields() {
+            writer.field(field_name(&mut [0; MAX_NAME_BYTES], name, outcome), count);
+        }
     }
     writer.field(c"panics", panics());
     writer.field(c"propagating", propagation::is_enabled().into());
+}
+
+/// `token_allowed` for `token` and `allowed`. It is written into the buffer, because a crash report must not allocate.
+fn field_name<'b>(
+    buffer: &'b mut [u8; MAX_NAME_BYTES],
+    command: &CStr,
+    outcome: &CStr,
+) -> &'b CStr {
+    let name = command.to_bytes().iter().chain(b"_");
+    let name = name.chain(outcome.to_bytes_with_nul());
+    for (to, from) in buffer.iter_mut().zip(name) {
+        *to = *from;
+    }
+    CStr::from_bytes_until_nul(buffer).unwrap_or_default()
 }

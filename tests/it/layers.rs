@@ -101,11 +101,13 @@ const BUCKET: Table = &[];
 
 const MODULE: Table = &[
     ("error", &[]),
+    ("frequent_keys", &[]),
     ("redis_cell", &[]),
     ("args", &["error"]),
     ("redis", &["error"]),
+    ("denials", &["frequent_keys", "redis"]),
     ("clock", &["redis"]),
-    ("reply", &["error", "redis", "redis_cell"]),
+    ("reply", &["error", "frequent_keys", "redis", "redis_cell"]),
     ("stats", &["redis", "reply"]),
     ("dispatch", &["error", "redis", "reply", "stats"]),
     ("describe", &["dispatch", "redis", "stats"]),
@@ -114,6 +116,7 @@ const MODULE: Table = &[
         &[
             "args",
             "clock",
+            "denials",
             "describe",
             "dispatch",
             "error",
@@ -125,7 +128,14 @@ const MODULE: Table = &[
     ),
     (
         "load",
-        &["commands", "describe", "redis", "redis_cell", "stats"],
+        &[
+            "commands",
+            "denials",
+            "describe",
+            "redis",
+            "redis_cell",
+            "stats",
+        ],
     ),
     ("unload", &["commands", "describe", "redis"]),
 ];

@@ -1,6 +1,7 @@
 use redis::Value;
 use rl_tests::{Redis, RedisServer, artifacts, eventually, version};
 
+/// Every command except RL.TOP, which takes no key and has categories of its own.
 const COMMANDS: [&str; 6] = [
     "rl.token",
     "rl.leaky",
@@ -51,6 +52,8 @@ fn command_info_reports_arity_flags_and_keys() {
     }
     let reply = format!("{:?}", redis.value("COMMAND INFO rl.multi"));
     assert!(!reply.contains("\"fast\""), "{reply}");
+    let of_top = ["admin", "int(0), int(0), int(0)"];
+    assert_reply_contains(&mut redis, "COMMAND INFO rl.top", &of_top);
 }
 
 #[test]
@@ -161,19 +164,39 @@ fn info_counts_calls_by_outcome() {
     }
     assert!(redis.try_line::<Value>("RL.TOKEN k x 2").is_err());
     assert!(redis.try_line::<Value>("RL.LEAKY k 1 2").is_err());
-    for (name, counts) in [
-        ("rl_token", "allowed=1,denied=2,never=1,peeked=0,failed=1"),
-        ("rl_leaky", "allowed=0,denied=0,never=0,peeked=0,failed=1"),
-        ("rl_peek", "allowed=0,denied=0,never=0,peeked=2,failed=0"),
-        ("rl_info", "allowed=0,denied=0,never=0,peeked=1,failed=0"),
-        ("rl_multi", "allowed=1,denied=1,never=0,peeked=0,failed=0"),
-        (
-            "rl_throttle",
-            "allowed=1,denied=0,never=0,peeked=0,failed=0",
-        ),
-        ("rl_panics", "0"),
+    assert_eq!(redis.value("RL.TOP"), redis.value("RL.TOP COUNT 10"));
+    const OUTCOMES: [&str; 5] = ["allowed", "denied", "never", "peeked", "failed"];
+    for (command, counts) in [
+        ("token", [1, 2, 1, 0, 1]),
+        ("leaky", [0, 0, 0, 0, 1]),
+        ("peek", [0, 0, 0, 2, 0]),
+        ("info", [0, 0, 0, 1, 0]),
+        ("multi", [1, 1, 0, 0, 0]),
+        ("throttle", [1, 0, 0, 0, 0]),
+        ("top", [0, 0, 0, 2, 0]),
     ] {
-        assert_eq!(redis.info("rl", name).as_deref(), Some(counts), "{name}");
+        for (outcome, count) in OUTCOMES.iter().zip(counts) {
+            let name = format!("rl_{command}_{outcome}");
+            let value = redis.info("rl", &name);
+            assert_eq!(value, Some(count.to_string()), "{name}");
+        }
+    }
+    assert_eq!(redis.info("rl", "rl_panics").as_deref(), Some("0"));
+}
+
+#[test]
+fn each_field_of_info_is_a_number() {
+    let info: String = RedisServer::start().connect().line("INFO rl");
+    let fields: Vec<_> = info
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .collect();
+    assert!(fields.len() > 30, "{info}");
+    for (name, value) in fields {
+        assert!(
+            name.starts_with("rl_") && value.parse::<u64>().is_ok(),
+            "{name}:{value}"
+        );
     }
 }
 

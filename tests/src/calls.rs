@@ -20,7 +20,7 @@ pub struct Call {
     /// The Lua script behind `{sha}`.
     script: Option<&'static str>,
     /// The field of `INFO rl` and the count in it that each call must increase.
-    counted: Option<(&'static str, &'static str)>,
+    counted: Option<&'static str>,
     /// The expected first integer of the reply, if it is always the same.
     first_integer: Option<i64>,
 }
@@ -66,10 +66,10 @@ impl Call {
         }
     }
 
-    fn counted(self, field: &'static str, count: &'static str) -> Self {
+    fn counted(self, field: &'static str) -> Self {
         Self {
-            counted: Some((field, count)),
-            ..self.replying(i64::from(count != "denied"))
+            counted: Some(field),
+            ..self.replying(i64::from(!field.ends_with("_denied")))
         }
     }
 
@@ -128,43 +128,43 @@ impl Call {
                 "RL.TOKEN, allowed",
                 "RL.TOKEN t:{n} 1000/s 1000000000",
             )
-            .counted("rl_token", "allowed"),
+            .counted("rl_token_allowed"),
             Self::new(
                 "leaky",
                 "RL.LEAKY, allowed",
                 "RL.LEAKY l:{n} 1000/s 1000000000",
             )
-            .counted("rl_leaky", "allowed"),
+            .counted("rl_leaky_allowed"),
             Self::new(
                 "token-denied",
                 "RL.TOKEN, denied",
                 "RL.TOKEN T:{n} 1/1000d 20",
             )
             .prepared_by("RL.TOKEN T:{n} 1/1000d 20 COST 20")
-            .counted("rl_token", "denied"),
+            .counted("rl_token_denied"),
             Self::new(
                 "leaky-denied",
                 "RL.LEAKY, denied",
                 "RL.LEAKY L:{n} 1/1000d 20",
             )
             .prepared_by("RL.LEAKY L:{n} 1/1000d 20 COST 20")
-            .counted("rl_leaky", "denied"),
+            .counted("rl_leaky_denied"),
             Self::new(
                 "token-moves",
                 "RL.TOKEN, deadline moved",
                 "RL.TOKEN m:{n} 1/1000d 8 FORCE 1",
             )
-            .counted("rl_token", "allowed"),
+            .counted("rl_token_allowed"),
             Self::new("peek", "RL.PEEK", "RL.PEEK p:{n}")
                 .prepared_by("RL.TOKEN p:{n} 1/1000d 20 COST 7")
-                .counted("rl_peek", "peeked"),
+                .counted("rl_peek_peeked"),
             Self::new(
                 "multi",
                 "RL.MULTI of three",
                 "RL.MULTI x:{n} TOKEN 1000/s 1000000000 1 y:{n} TOKEN 1000/s 1000000000 1 \
                  z:{n} TOKEN 1000/s 1000000000 1",
             )
-            .counted("rl_multi", "allowed"),
+            .counted("rl_multi_allowed"),
         ];
         plain.into_iter().chain(scripts).chain(ours).collect()
     }
@@ -228,11 +228,7 @@ impl Call {
     ///
     /// If `INFO rl` has no such count.
     pub fn counted_by(&self, redis: &mut Redis) -> Option<u64> {
-        let (field, count) = self.counted?;
-        let counts = redis.info("rl", field).expect("the module's counts");
-        let count = counts
-            .split(',')
-            .find_map(|named| named.strip_prefix(count)?.strip_prefix('='));
+        let count = redis.info("rl", self.counted?);
         Some(count.and_then(|count| count.parse().ok()).expect("a count"))
     }
 }

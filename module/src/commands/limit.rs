@@ -9,13 +9,13 @@
 use rl_bucket::{Algorithm, Bucket, Policy, Request};
 
 use crate::args::Words;
-use crate::clock;
 use crate::describe::{CAPACITY, COST, CommandSpec, KEY, RATE};
 use crate::dispatch::Handler;
 use crate::error::Error;
 use crate::redis::{Argument, Call, Documentation, Kind};
 use crate::reply::Reply;
 use crate::stats::Counters;
+use crate::{clock, denials};
 
 /// `RL.TOKEN key rate burst [COST n [PARTIAL] | FORCE n | REFUND n]`, for example `RL.TOKEN user:42 10/s 20 COST 3`.
 ///
@@ -101,10 +101,12 @@ fn charge(call: &mut Call<'_>, algorithm: Algorithm) -> Result<Reply, Error> {
     let (policy, request) = parse(algorithm, call.words_after_key())?;
     // The key is the first word after the command's name.
     let mut key = call.open_for_writing(1)?;
-    let mut bucket = Bucket::open(key.state()?, algorithm, policy, clock::now())?;
+    let now = clock::now();
+    let mut bucket = Bucket::open(key.state()?, algorithm, policy, now)?;
     let decision = bucket.decide(request)?;
     // A denied request changes nothing: then nothing is written, replicated or signalled.
     key.save(bucket.change())?;
+    denials::count(call, 1, &decision, now);
     Ok(Reply::Decision(algorithm, decision))
 }
 

@@ -7,18 +7,18 @@
 use rl_bucket::{Algorithm, BatchBucket, Bucket, Charge, Policy, Tokens, UnixMicros, decide_batch};
 
 use crate::args::Words;
-use crate::clock;
 use crate::describe::{CAPACITY, CommandSpec, KEY, RATE};
 use crate::dispatch::Handler;
 use crate::error::Error;
 use crate::redis::{Argument, Call, Documentation, KeyPositions, Keys, Kind};
 use crate::reply::Reply;
 use crate::stats::Counters;
+use crate::{clock, denials};
 
 /// `RL.MULTI key TOKEN|LEAKY rate capacity cost [key TOKEN|LEAKY rate capacity cost ...]`
 pub(super) const MULTI: CommandSpec = CommandSpec {
     fast: false,
-    keys: KeyPositions { last: -5, step: 5 },
+    keys: Some(KeyPositions { last: -5, step: 5 }),
     ..CommandSpec::new::<Multi>(
         c"rl.multi",
         Documentation {
@@ -69,12 +69,16 @@ impl Handler for Multi {
     /// on one bucket are decided in the order of the arguments.
     fn handle(call: &mut Call<'_>) -> Result<Reply, Error> {
         let limits = parse(call.words_after_name())?;
-        let mut batch = Batch::read(call, &limits, clock::now())?;
+        let now = clock::now();
+        let mut batch = Batch::read(call, &limits, now)?;
         let mut decisions = Vec::with_capacity(limits.len());
         let denied = decide_batch(&mut batch.buckets, &batch.charges, |decision| {
             decisions.push(decision);
         });
         batch.save()?;
+        if let Some((index, decision)) = denied.and_then(|at| Some((at, decisions.get(at)?))) {
+            denials::count(call, 1 + WORDS * index, decision, now);
+        }
         let algorithms = limits.iter().map(|limit| limit.algorithm);
         Ok(Reply::Batch(denied, algorithms.zip(decisions).collect()))
     }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::redis::{Argument, Call, Documentation, Key, Kind};
 use crate::reply::Reply;
 use crate::stats::Counters;
-use crate::{clock, redis_cell};
+use crate::{clock, denials, redis_cell};
 
 /// `RL.THROTTLE key max_burst count period [quantity]`
 pub(super) const THROTTLE: CommandSpec =
@@ -71,6 +71,7 @@ fn charge(call: &mut Call<'_>, command: &'static str) -> Result<Reply, Error> {
     let mut bucket = Bucket::open(state, Algorithm::Token, policy, now)?;
     let decision = bucket.decide(request)?;
     key.save(bucket.change())?;
+    denials::count(call, 1, &decision, now);
     Ok(Reply::RedisCell(decision))
 }
 

@@ -77,7 +77,7 @@ impl<'a> Call<'a> {
 
     /// The bytes of argument `i`, empty if there are fewer. Arguments may contain any byte, zero included, and are not
     /// copied: `StringPtrLen` lends the bytes of the string itself.
-    fn word(&self, i: usize) -> &'a [u8] {
+    pub(crate) fn word(&self, i: usize) -> &'a [u8] {
         let Some(argument) = self.argument(i) else {
             return &[];
         };

@@ -46,8 +46,8 @@ safe! {
     reply_nil() = RedisModule_ReplyWithNull();
     /// Replies an integer.
     reply_integer(integer: i64) = RedisModule_ReplyWithLongLong(integer);
-    /// Replies a string, whose bytes Redis copies.
-    reply_text(text: &str) = RedisModule_ReplyWithStringBuffer(text.as_ptr().cast(), text.len());
+    /// Replies a string of any bytes, which Redis copies.
+    reply_text(text: &[u8]) = RedisModule_ReplyWithStringBuffer(text.as_ptr().cast(), text.len());
     /// Starts an array: the next `len` replies are its elements.
     reply_array(len: usize) = RedisModule_ReplyWithArray(len as _);
     /// Replies an error. The first word of the message is its code, such as `ERR`.
@@ -105,8 +105,9 @@ impl Context {
         name: &CStr,
         entry_point: EntryPoint,
         flags: &CStr,
-        keys: KeyPositions,
+        keys: Option<KeyPositions>,
     ) -> bool {
+        let (first, last, step) = keys.map_or((0, 0, 0), |keys| (1, keys.last, keys.step));
         let (name, entry_point, flags) = (name.as_ptr(), Some(entry_point), flags.as_ptr());
         // SAFETY: the context is alive; Redis copies the strings, and calls the entry point as the type it has.
         OK == unsafe {
@@ -115,9 +116,9 @@ impl Context {
                 name,
                 entry_point,
                 flags,
-                1,
-                keys.last,
-                keys.step
+                first,
+                last,
+                step
             ))
         }
     }

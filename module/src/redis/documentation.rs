@@ -112,7 +112,7 @@ impl Context {
         self,
         name: &CStr,
         documentation: &Documentation,
-        keys: KeyPositions,
+        keys: Option<KeyPositions>,
         writes: bool,
     ) {
         let info = CommandInfo::new(documentation, keys, writes);
@@ -140,15 +140,15 @@ static LAYOUT: raw::RedisModuleCommandInfoVersion = raw::RedisModuleCommandInfoV
 /// one call.
 struct CommandInfo {
     info: RedisModuleCommandInfo,
-    /// Boxed, so that moving this struct does not move what `info` points to.
-    _keys: Box<[RedisModuleCommandKeySpec; 2]>,
+    /// A vector, so that moving this struct does not move what `info` points to.
+    _keys: Vec<RedisModuleCommandKeySpec>,
     /// Every list of arguments, those inside others too.
     _arguments: Vec<Box<[RedisModuleCommandArg]>>,
 }
 
 impl CommandInfo {
-    fn new(documentation: &Documentation, keys: KeyPositions, writes: bool) -> Self {
-        let mut keys = Box::new(key_specs(keys, writes));
+    fn new(documentation: &Documentation, keys: Option<KeyPositions>, writes: bool) -> Self {
+        let mut keys = key_specs(keys, writes);
         let mut kept = Vec::new();
         let info = RedisModuleCommandInfo {
             version: &raw const LAYOUT,
@@ -169,13 +169,41 @@ impl CommandInfo {
     }
 }
 
-/// Where the keys are and how they are used, and the entry that ends the list.
-fn key_specs(keys: KeyPositions, writes: bool) -> [RedisModuleCommandKeySpec; 2] {
+/// Where the keys are and how they are used, if there are any, and the entry that ends the list.
+fn key_specs(keys: Option<KeyPositions>, writes: bool) -> Vec<RedisModuleCommandKeySpec> {
+    let spec = keys.map(|keys| {
+        key_spec(
+            raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX,
+            raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE,
+            keys,
+            access(writes),
+        )
+    });
+    let end = key_spec(
+        raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INVALID,
+        raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_OMITTED,
+        KeyPositions { last: 1, step: 1 },
+        0,
+    );
+    spec.into_iter().chain([end]).collect()
+}
+
+/// How a command uses its keys.
+fn access(writes: bool) -> u32 {
     let access = if writes {
         raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_UPDATE
     } else {
         raw::REDISMODULE_CMD_KEY_RO
     };
+    access | raw::REDISMODULE_CMD_KEY_ACCESS
+}
+
+fn key_spec(
+    begin: raw::RedisModuleKeySpecBeginSearchType,
+    find: raw::RedisModuleKeySpecFindKeysType,
+    keys: KeyPositions,
+    flags: u32,
+) -> RedisModuleCommandKeySpec {
     // A key spec counts the last key from the first one, which is argument 1; from the end if it is negative.
     let last_key = if keys.last < 0 {
         keys.last
@@ -187,28 +215,16 @@ fn key_specs(keys: KeyPositions, writes: bool) -> [RedisModuleCommandKeySpec; 2]
         keystep: keys.step,
         limit: 0,
     };
-    let spec = |begin, find, flags| RedisModuleCommandKeySpec {
+    RedisModuleCommandKeySpec {
         notes: ptr::null(),
-        flags,
+        flags: u64::from(flags),
         begin_search_type: begin,
         bs: raw::RedisModuleCommandKeySpec__bindgen_ty_1 {
             index: raw::RedisModuleCommandKeySpec__bindgen_ty_1__bindgen_ty_1 { pos: 1 },
         },
         find_keys_type: find,
         fk: raw::RedisModuleCommandKeySpec__bindgen_ty_2 { range },
-    };
-    [
-        spec(
-            raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX,
-            raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE,
-            u64::from(access | raw::REDISMODULE_CMD_KEY_ACCESS),
-        ),
-        spec(
-            raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INVALID,
-            raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_OMITTED,
-            0,
-        ),
-    ]
+    }
 }
 
 /// A list of arguments, ended by one without a name. Everything that it points to is pushed to `kept`.

@@ -61,7 +61,7 @@ required! {
     RedisModule_CallReplyType RedisModule_CloseKey RedisModule_CreateCommand RedisModule_CreateString RedisModule_DeleteKey
     RedisModule_FreeCallReply RedisModule_FreeServerInfo RedisModule_FreeString RedisModule_GetContextFlags
     RedisModule_GetExpire RedisModule_GetServerInfo RedisModule_InfoAddFieldULongLong RedisModule_InfoAddSection
-    RedisModule_InfoBeginDictField RedisModule_InfoEndDictField RedisModule_KeyType RedisModule_Log
+    RedisModule_KeyType RedisModule_Log
     RedisModule_NotifyKeyspaceEvent RedisModule_OpenKey RedisModule_RegisterInfoFunc RedisModule_Replicate
     RedisModule_ReplicateVerbatim RedisModule_ReplyWithArray RedisModule_ReplyWithError RedisModule_ReplyWithLongLong
     RedisModule_ReplyWithNull RedisModule_ReplyWithStringBuffer RedisModule_RetainString

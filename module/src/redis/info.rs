@@ -25,8 +25,6 @@ pub(crate) struct InfoWriter(*mut RedisModuleInfoCtx);
 
 impl InfoWriter {
     /// Writes `name:value`.
-    ///
-    /// Inside a dictionary it is written as `name=value`, without the prefix.
     pub(crate) fn field(&self, name: &CStr, value: u64) {
         // SAFETY: the context is alive; Redis copies the name.
         unsafe {
@@ -36,21 +34,6 @@ impl InfoWriter {
                 value
             ));
         }
-    }
-
-    /// Writes `name:field=value,field=value`.
-    pub(crate) fn dictionary<'a>(
-        &self,
-        name: &CStr,
-        fields: impl IntoIterator<Item = (&'a CStr, u64)>,
-    ) {
-        // SAFETY: the context is alive; Redis copies the name.
-        unsafe { api!(RedisModule_InfoBeginDictField(self.0, name.as_ptr())) };
-        for (field, value) in fields {
-            self.field(field, value);
-        }
-        // SAFETY: the context is alive.
-        unsafe { api!(RedisModule_InfoEndDictField(self.0)) };
     }
 }
 
