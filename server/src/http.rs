@@ -22,6 +22,7 @@ mod response;
 mod routes;
 mod screening;
 mod shaping;
+mod top;
 mod window;
 
 pub use self::fallback::site;

@@ -43,7 +43,7 @@ pub use config::{
 pub use connections::{Listener, listen, serve};
 pub use http::{Operations, Policies, routers, site};
 pub use limit::{Answer, Decisions, Limit, LimitRequest, Overload, Unavailable};
-pub use limiter::Limiter;
+pub use limiter::{DeniedKey, Limiter, MostDenied, UnavailablePrimary};
 pub use logging::start_logging;
 pub use metrics::Metrics;
 pub use redis_address::RedisAddress;

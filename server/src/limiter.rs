@@ -8,6 +8,7 @@
 //! - [`cluster`] has a link to each primary and finds the right one by [`slots`].
 //! - Each thread that serves requests has links of its own, so that its requests never wait for another thread.
 //!   [`server_state`] has what the threads share for each server.
+//! - [`denied_keys`] lists who is denied most, for operators.
 //! - [`local`] buckets and the [`deny_cache`] need no Redis. Both use a bounded [`table`].
 
 mod admission;
@@ -16,6 +17,7 @@ mod call_error;
 mod client;
 mod cluster;
 mod coalescing;
+mod denied_keys;
 mod deny_cache;
 mod dial;
 mod endpoint;
@@ -40,6 +42,7 @@ use tracing::warn;
 
 use self::call_error::CallError;
 use self::cluster::Cluster;
+pub use self::denied_keys::{DeniedKey, MostDenied, UnavailablePrimary};
 use self::deny_cache::DenyCache;
 use self::endpoint::{Endpoint, Sentinels};
 use self::link::Link;
@@ -154,6 +157,25 @@ impl Limiter {
                 Ok(Answer::Decided(decisions))
             }
             Err(error) => shared.fall_back(request, error.into()),
+        }
+    }
+
+    /// The keys that were denied most, by all primaries, within the deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] if no primary replies.
+    pub(crate) async fn most_denied(&self) -> Result<MostDenied, Unavailable> {
+        let deadline = (Instant::now() + self.0.shared.deadline).into();
+        match &self.0.redis {
+            Redis::Server(link) => {
+                let keys = link.denied_keys(deadline).await?;
+                Ok(MostDenied {
+                    keys,
+                    ..MostDenied::default()
+                })
+            }
+            Redis::Cluster(cluster) => MostDenied::merged(cluster.denied_keys(deadline).await?),
         }
     }
 

@@ -64,6 +64,7 @@ mod threads; // the threads of rl-server, and the connections of each
 mod throttle; // RL.THROTTLE and CL.THROTTLE, and values that redis-cell stored
 mod token; // RL.TOKEN as a client sees it: every field of its reply, every option
 mod top; // RL.TOP: who is denied most
+mod top_http; // the same at /top of -metrics-addr
 mod unix_sockets; // rl-server on a unix socket: the file, the peer's address, connections, shutdown
 mod unload; // MODULE UNLOAD while ACL rules or queued commands name the module's commands
 mod upgrade; // from one version to another; stored bytes of a newer version

@@ -85,23 +85,28 @@ fn a_server_that_needs_no_redis_is_ready_without_it() {
     }
 }
 
+/// The port of `-metrics-addr 127.0.0.1:0`.
+pub(crate) fn metrics_port(http: &HttpServer) -> u16 {
+    let address = http.wait_for_log("metrics on ");
+    let port = address
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.trim().parse().ok());
+    port.expect("a port")
+}
+
 /// On both listeners, with the same errors as on the routes of callers.
 #[test]
 fn wrong_methods_and_paths_get_errors_on_operator_routes_too() {
     let redis = RedisServer::start();
     let flags = ["-redis", &redis.url(), "-metrics-addr", "127.0.0.1:0"];
     let http = HttpServer::start_alone(&flags);
-    let metrics_addr = http.wait_for_log("metrics on ");
-    let port = metrics_addr
-        .rsplit(':')
-        .next()
-        .and_then(|port| port.trim().parse().ok());
-    let operators = ("127.0.0.1", port.expect("a port"));
+    let operators = ("127.0.0.1", metrics_port(&http));
     let callers = ("127.0.0.1", http.port());
     let method = (405, "method not allowed; use GET or HEAD");
     let path = (
         404,
-        "path not found; use /metrics, /livez, /readyz or /healthz",
+        "path not found; use /metrics, /top, /livez, /readyz or /healthz",
     );
     for (addr, request, (status, error)) in [
         (callers, "POST /livez", method),

@@ -32,7 +32,7 @@ pub(super) fn unknown_policy(request: &Request) -> Response {
 
 /// 404 on the listener of `-metrics-addr`.
 pub(super) async fn unknown_operator_path(request: Request) -> Response {
-    let paths = "/metrics, /livez, /readyz or /healthz";
+    let paths = "/metrics, /top, /livez, /readyz or /healthz";
     HttpError::PathNotFound(paths).response(format(&request))
 }
 

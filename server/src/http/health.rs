@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::fallback;
 use super::json;
+use super::top;
 use crate::limit::Unavailable;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
@@ -92,9 +93,10 @@ impl Operations {
             .with_state(self.clone())
     }
 
-    /// All of these routes and 404 for other paths, for the listener of `-metrics-addr`.
+    /// All of these routes, `/top`, and 404 for other paths, for the listener of `-metrics-addr`.
     pub fn standalone(&self) -> Router {
-        let all = self.health().merge(self.metrics());
+        let top = top::routes(self.0.limiter.clone());
+        let all = self.health().merge(self.metrics()).merge(top);
         all.fallback(fallback::unknown_operator_path)
     }
 

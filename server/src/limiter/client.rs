@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::call_error::CallError;
+use super::denied_keys::{DeniedKey, denied_keys, write_top};
 use super::dial::dial;
 use super::error_reply::{error_code, refused};
 use super::pipeline::{Closed, End, Pipeline};
@@ -195,6 +196,11 @@ impl Connection {
             _ => None,
         };
         slots.ok_or(CallError::Mismatched)
+    }
+
+    /// Asks which keys were denied most.
+    pub(super) async fn denied_keys(&self) -> Result<Vec<DeniedKey>, CallError> {
+        denied_keys(&self.pipeline.call(write_top).await?)
     }
 
     /// Asks a Sentinel for the address of the primary `name`.

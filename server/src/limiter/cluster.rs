@@ -7,16 +7,18 @@
 //! asks an unresponsive node for the slots. Here each primary has its own circuit breaker, and only a call that a node
 //! did not execute (MOVED, ASK) is sent to another.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use super::breaker::LinkState;
 use super::call_error::CallError;
+use super::denied_keys::DeniedByPrimary;
 use super::endpoint::Endpoint;
 use super::link::{Link, ready};
 use super::link_config::LinkConfig;
@@ -148,6 +150,29 @@ impl Cluster {
             }
         }
         reply
+    }
+
+    /// The keys that each primary of the latest map denied most, with the host and port of the primary.
+    ///
+    /// # Errors
+    ///
+    /// If there is no map until `deadline`.
+    pub(super) async fn denied_keys(
+        &self,
+        deadline: Instant,
+    ) -> Result<DeniedByPrimary, CallError> {
+        let slots = ready(&self.slots, deadline)
+            .await
+            .map_err(CallError::Undecided)?;
+        let primaries = slots
+            .servers()
+            .map(|primary| (primary.node.to_string(), primary));
+        let primaries: BTreeMap<_, _> = primaries.collect();
+        let calls = primaries.into_iter().map(async |(name, primary)| {
+            let keys = primary.link.denied_keys(deadline).await;
+            (name, keys)
+        });
+        Ok(join_all(calls).await)
     }
 
     /// The primary of a key in the latest map. Waits for the first map until `deadline`.

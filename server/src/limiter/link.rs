@@ -21,6 +21,7 @@ use super::breaker::{DisconnectReason, LinkState};
 use super::call_error::CallError;
 use super::client::ConnectError;
 use super::coalescing::SharedConnection;
+use super::denied_keys::DeniedKey;
 use super::endpoint::Endpoint;
 use super::link_config::LinkConfig;
 use super::live_connection::LiveConnection;
@@ -101,6 +102,12 @@ impl Link {
     ) -> Result<Slots<Node>, CallError> {
         let connection = self.ready(deadline).await?;
         connection.connection().slots(node, deadline).await
+    }
+
+    /// The keys that this server denied most.
+    pub(super) async fn denied_keys(&self, deadline: Instant) -> Result<Vec<DeniedKey>, CallError> {
+        let connection = self.ready(deadline).await?;
+        connection.connection().denied_keys(deadline).await
     }
 
     /// Whether the last attempt to connect failed or Redis stopped to serve, so that all requests fail at once.

@@ -22,6 +22,7 @@ use super::admission::{Permit, Rejection};
 use super::breaker::DisconnectReason;
 use super::call_error::CallError;
 use super::client::{ConnectError, Connection};
+use super::denied_keys::DeniedKey;
 use super::link_config::LinkConfig;
 use super::pipeline::End;
 use super::server_state::ServerState;
@@ -151,6 +152,14 @@ impl LiveConnection {
         deadline: Instant,
     ) -> Result<Slots<Node>, CallError> {
         let reply = pin!(self.connection.slots(node));
+        self.await_reply(reply, deadline).await
+    }
+
+    /// Asks this server for the keys that it denied most.
+    ///
+    /// It needs no permit: there is one such call at a time, and operators need its reply most under a flood.
+    pub(super) async fn denied_keys(&self, deadline: Instant) -> Result<Vec<DeniedKey>, CallError> {
+        let reply = pin!(self.connection.denied_keys());
         self.await_reply(reply, deadline).await
     }
 
