@@ -46,7 +46,7 @@ run() {
 }
 
 # Suites that take minutes and do not depend on the version of Redis. They run on the first server only.
-first_only=" crowds page page_charts "
+first_only=" crowds page page_charts page_pictures page_states "
 
 run_all() {
   local suite

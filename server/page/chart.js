@@ -3,6 +3,7 @@
 export const PAST_MS = 9000; // what a chart shows before now
 const FUTURE_MS = 3000; // and after it
 const MAX_STEPS = 2000;
+export const PROCEEDING = ["allowed", "would_deny"]; // the outcomes after which a request may proceed
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
@@ -26,8 +27,8 @@ export class Level {
     const maxUsed = limit - remaining, minUsed = Math.max(maxUsed - 1, 0);
     const minRate = reset_after_ms > 0 ? minUsed / reset_after_ms : 0;
     const maxRate = reset_after_ms > 1 ? maxUsed / (reset_after_ms - 1) : Infinity;
-    // Far outside the bounds, the rate is that of another policy.
-    const isSamePolicy = this.rate >= minRate * 0.5 && this.rate <= maxRate * 2;
+    // Far outside the bounds, the rate is that of another policy. Before the first response it is 0.
+    const isSamePolicy = this.rate > 0 && this.rate >= minRate * 0.5 && this.rate <= maxRate * 2;
     if (reset_after_ms > 0) {
       this.rate = clamp(isSamePolicy ? this.rate : maxUsed / reset_after_ms, minRate, maxRate);
     }
@@ -64,6 +65,7 @@ export class Chart {
     this.context = canvas.getContext("2d");
     this.context.setTransform(scale, 0, 0, scale, 0, 0);
     this.context.clearRect(0, 0, width, height);
+    this.context.lineJoin = "round";
     this.context.font = `12px ${style.fontFamily}`;
     Object.assign(this, { bucket, at, left: 54, right: width, bottom: height - 20 });
     const rowsHeight = this.bottom - 34;
@@ -116,6 +118,8 @@ export class Chart {
     caption("level", levelBase - levelHeight / 2 + 4);
     caption("0", levelBase + 1);
     caption("sent", rows.sent[0] + 1);
+    const delays = this.delayEnds;
+    caption("delay", (delays[0] + delays[1]) / 2 + 4);
     caption("proceed", rows.proceed[0] + 1);
     context.textAlign = "center";
     for (let s = -8; s <= 2; s += 2) {
@@ -167,12 +171,15 @@ export class Chart {
     if (width > 70) context.fillText("unknown", left + width / 2, base - height / 2);
   }
 
+  /** Where the lines that show delays begin and end. */
+  get delayEnds() { return [this.rows.sent[0] + 1, this.rows.proceed[0] - this.rows.proceed[1] * 0.55]; }
+
   drawDelays() {
-    const from = this.rows.sent[0] + 1, to = this.rows.proceed[0] - this.rows.proceed[1] * 0.55;
+    const [from, to] = this.delayEnds;
     this.context.lineWidth = 1;
     this.context.globalAlpha = 0.28;
     for (const { sent, proceeds, outcome } of this.bucket.requests) {
-      if (outcome === "allowed" && proceeds > this.at - PAST_MS) {
+      if (PROCEEDING.includes(outcome) && proceeds > this.at - PAST_MS) {
         this.line("accent", [[this.x(sent), from], [this.x(proceeds), to]]);
       }
     }
@@ -181,9 +188,9 @@ export class Chart {
 
   drawRequests() {
     const { requests } = this.bucket;
-    const allowed = requests.filter(({ outcome }) => outcome === "allowed");
+    const proceeding = requests.filter(({ outcome }) => PROCEEDING.includes(outcome));
     this.drawStacks(this.rows.sent, requests.map(({ sent, outcome }) => [sent, outcome]));
-    this.drawStacks(this.rows.proceed, allowed.map(({ proceeds }) => [proceeds, "accent"]));
+    this.drawStacks(this.rows.proceed, proceeding.map(({ proceeds }) => [proceeds, "accent"]));
   }
 
   /** Draws a square for each pair of time and color. Squares of about the same time form a stack. */
@@ -206,9 +213,10 @@ export class Chart {
   drawSquare(x, y, size, color, isFuture) {
     const { context } = this, gap = Math.min(1, size / 4);
     context.globalAlpha = isFuture ? 0.5 : 1;
-    context.fillStyle = context.strokeStyle = this.color(color);
+    context.fillStyle = context.strokeStyle = this.color(color === "would_deny" ? "denied" : color);
     context.setLineDash([]);
-    if (color === "failed") context.strokeRect(x + 0.5, y + 0.5, 4 - gap, Math.max(size - gap - 1, 0.5));
+    const isHollow = color === "failed" || color === "would_deny";
+    if (isHollow) context.strokeRect(x + 0.5, y + 0.5, 4 - gap, Math.max(size - gap - 1, 0.5));
     else context.fillRect(x, y, 5 - gap, size - gap);
     context.globalAlpha = 1;
   }

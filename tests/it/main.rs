@@ -39,6 +39,8 @@ mod outage; // Redis killed, stopped, restarted or refusing calls; the modes of 
 mod packages; // the policy-rc.d that `tests/packages.sh` writes and removes
 mod page; // the page at /, in a real browser
 mod page_charts; // the counts, levels and streams that the page shows
+mod page_pictures; // the page in light, in dark and on a phone: pictures, and accessibility by axe-core
+mod page_states; // what the page shows first, in its demonstration, in a dry run, in an outage and under overload
 mod peek; // RL.PEEK
 mod persistence; // RDB and AOF, with and without the module
 mod policies; // named policies: routes, keys, several limits, dry run

@@ -1,10 +1,10 @@
-//! The page at /: how it is served, its form, answers, keys and pictures. It defines what `page_charts` uses too.
+//! The page at /: how it is served, its form, answers and keys. It defines what the other suites of the page use too.
 
-use std::path::PathBuf;
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use rl_tests::{
-    Browser, HttpServer, RedisServer, Screen, artifacts, eventually, get_with, project, send,
+    Browser, HttpServer, PoliciesFile, RedisServer, Screen, eventually, get_with, send,
 };
 
 pub(crate) const WIDE: Screen = Screen {
@@ -19,7 +19,7 @@ pub(crate) const WIDE: Screen = Screen {
 /// A Redis, an rl-server, and its page in a browser.
 pub(crate) struct Visit {
     pub(crate) browser: Browser,
-    http: HttpServer,
+    pub(crate) http: HttpServer,
     pub(crate) redis: RedisServer,
 }
 
@@ -31,12 +31,24 @@ impl Visit {
         let address = format!("127.0.0.1:{}", redis.port());
         let http = HttpServer::start(&[&["-redis", &address], flags].concat());
         browser.show_on(WIDE);
-        browser.open(&format!("http://127.0.0.1:{}/", http.port()));
-        Some(Self {
+        let mut visit = Self {
             browser,
             http,
             redis,
-        })
+        };
+        visit.open();
+        Some(visit)
+    }
+
+    /// Loads the page, anew if it is shown already.
+    pub(crate) fn open(&mut self) {
+        let url = format!("http://127.0.0.1:{}/", self.http.port());
+        self.browser.open(&url);
+    }
+
+    /// Selects a named policy.
+    pub(crate) fn select_policy(&mut self, name: &str) {
+        self.browser.click(&format!("#policy [value={name}]"));
     }
 
     /// Waits until the text of the element contains `words`.
@@ -60,9 +72,12 @@ impl Visit {
         self.number(&format!("#{bucket} [data-rate=allowed]"))
     }
 
+    /// A number of a bucket: 0 as long as it is hidden, before the first response.
     pub(crate) fn number(&mut self, selector: &str) -> f64 {
-        let shown = self.browser.text_of(selector);
-        shown.trim_end_matches("/s").parse().expect("a number")
+        match self.browser.text_of(selector).trim_end_matches("/s") {
+            "" => 0.0,
+            shown => shown.parse().expect("a number"),
+        }
     }
 
     /// Checks that the page sent requests to its own server only, and that the browser logged no error.
@@ -162,79 +177,58 @@ fn only_with_trust_caller_the_page_offers_a_policy() {
 }
 
 #[test]
-fn a_named_policy_is_offered_if_the_server_has_policies() {
+fn named_policies_are_offered_as_they_are_in_force() {
     let Some(mut visit) = Visit::start(&[]) else {
         return;
     };
     assert_eq!(visit.browser.text_of("#policies"), "");
     visit.end();
 
-    let policies = project().join("server/policies.toml");
-    let policies = policies.to_str().expect("UTF-8");
-    let Some(mut visit) = Visit::start(&["-policies", policies]) else {
+    let file = PoliciesFile::new(
+        "[search]\nlimits = [{ rate = \"2/s\", burst = 4 }]\ndry_run = true\n\
+         [api]\nlimits = [{ name = \"second\", rate = \"1/1000d\", burst = 20 }, \
+         { name = \"hour\", rate = \"1000/h\", burst = 1000 }]\n",
+    );
+    let Some(mut visit) = Visit::start(&["-policies", file.path()]) else {
         return;
     };
-    assert_eq!(visit.browser.text_of("#policies"), "policy");
-    visit.browser.fill_in("#policy", "api");
+    let options = "default: 10/s, burst 20\n\
+                   api: second 1/1000d, burst 20; hour 1000/h, burst 1000\n\
+                   search: 2/s, burst 4 (dry run)";
+    visit.wait_for("#policy", options);
+    visit.select_policy("api");
     visit.wait_for("#token .curl", "/token/api'");
     visit.browser.click("#one");
     visit.wait_for("#token .numbers", "second 19 of 20, hour 999 of 1,000");
-    visit.wait_for("#token output", "20.0");
-    visit.browser.fill_in("#policy", "nope");
-    visit.browser.click("#one");
-    visit.wait_for(
-        "#leaky .error",
-        "Not decided (404): no policy has this name",
-    );
+    visit.wait_for("#token output", "19.0");
+    file.write("[next]\nlimits = [{ rate = \"1/s\", burst = 1 }]\n");
+    visit.http.signal(Signal::SIGHUP);
+    eventually("the end of the policy api", || {
+        visit.browser.click("#one");
+        let error = visit.browser.text_of("#leaky .error");
+        error
+            .starts_with("Not decided (404): no policy has this name")
+            .then_some(())
+    });
+    visit.open();
+    visit.wait_for("#policy", "default: 10/s, burst 20\nnext: 1/s, burst 1");
     visit.end();
 }
 
-fn pictures() -> PathBuf {
-    let release = artifacts().server.parent().expect("a directory");
-    release.with_file_name("page")
-}
-
-/// The one that README.md shows is `readme.png`.
 #[test]
-fn pictures_are_written_to_target_page() {
-    let Some(mut visit) = Visit::start(&[]) else {
+fn the_numbers_of_one_policy_are_not_shown_for_another() {
+    let file = PoliciesFile::new("[login]\nlimits = [{ rate = \"1/1000d\", burst = 5 }]\n");
+    let Some(mut visit) = Visit::start(&["-policies", file.path()]) else {
         return;
     };
+    visit.browser.click("#one");
+    visit.wait_for("#token [data-count=allowed]", "1");
+    visit.select_policy("login");
+    assert_eq!(visit.browser.text_of("#token .level"), "");
     visit.browser.click("#burst");
-    eventually("25 answers", || {
-        let allowed = visit.number("#token [data-count=allowed]");
-        let denied = visit.number("#token [data-count=denied]");
-        (allowed + denied > 24.0).then_some(())
-    });
-    // Waits for the refill, so that the stream starts with allowed requests, beside the burst.
-    eventually("most of the refill", || {
-        (visit.number("#token output") > 15.0).then_some(())
-    });
-    visit.keep_streaming();
-    eventually("a stream that has settled", || {
-        (visit.number("#token [data-count=denied]") > 65.0).then_some(())
-    });
-    let whole = Screen {
-        height: 1100,
-        ..WIDE
-    };
-    let dark = Screen {
-        is_dark: true,
-        ..whole
-    };
-    let phone = Screen {
-        width: 390,
-        height: 844,
-        scale: 2,
-        is_phone: true,
-        ..WIDE
-    };
-    for (name, screen) in [("readme", whole), ("dark", dark), ("phone", phone)] {
-        visit.browser.show_on(screen);
-        let file = pictures().join(format!("{name}.png"));
-        visit.browser.picture(&file);
-        assert!(std::fs::metadata(&file).is_ok_and(|file| file.len() > 10_000));
-    }
+    visit.wait_for("#token [data-count=denied]", "20");
+    assert_eq!(visit.number("#token [data-count=allowed]"), 5.0);
+    visit.wait_for("#token .level", "of 5 remaining");
     visit.end();
 }
 
@@ -275,6 +269,7 @@ fn only_clients_that_accept_html_get_the_page() {
     for (path, kind) in [
         ("/page.js", "text/javascript"),
         ("/chart.js", "text/javascript"),
+        ("/demonstration.js", "text/javascript"),
         ("/page.css", "text/css"),
     ] {
         let answer = get_with(&mut stream, path, &[]);
@@ -291,7 +286,13 @@ fn only_clients_that_accept_html_get_the_page() {
 #[test]
 fn with_page_false_no_page_is_served() {
     let (_redis, http) = serve(&["-page=false"]);
-    for path in ["/", "/page.js", "/chart.js", "/page.css"] {
+    for path in [
+        "/",
+        "/page.js",
+        "/chart.js",
+        "/demonstration.js",
+        "/page.css",
+    ] {
         let answer = get_with(&mut http.connect(), path, &["Accept: text/html"]);
         assert_eq!(answer.status, 404, "{path}");
     }

@@ -53,7 +53,7 @@ fn the_page_shows_an_outage_and_its_end() {
     };
     eventually("a level", || {
         visit.keep_streaming();
-        (visit.browser.text_of("#leaky output") != "?").then_some(())
+        (visit.browser.text_of("#leaky .level").contains("of 20 ")).then_some(())
     });
     visit.redis.kill();
     for bucket in ["token", "leaky"] {

@@ -1,9 +1,8 @@
 //! `GET /`: the page that shows both buckets at work, or, for clients that do not accept HTML, a list of the endpoints.
-//! Pure.
 //!
 //! The page itself is in `server/page`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -15,12 +14,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::negotiate::prefers_html;
-use crate::config::Config;
+use super::policies::Policies;
+use crate::config::{Config, NamedPolicy};
 
 const HTML: &str = include_str!("../../page/index.html");
 const STYLE: &str = include_str!("../../page/page.css");
 const SCRIPT: &str = include_str!("../../page/page.js");
 const CHART: &str = include_str!("../../page/chart.js");
+const DEMONSTRATION: &str = include_str!("../../page/demonstration.js");
 
 /// The page may load its own style and script, request its own server, show its icon, and do nothing else.
 const SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
@@ -28,16 +29,20 @@ const SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self';
 
 /// The two representations of `/`, shared by all responses.
 struct Texts {
-    html: Bytes,
+    /// With `{policies}` in place of the options that select a named policy: a reload changes them.
+    html: String,
     plain: Bytes,
+    policies: Policies,
+    /// The page with these options, and the version of the policies that they are of. All responses share it.
+    rendered: Mutex<Option<(u64, Bytes)>>,
 }
 
 /// `/` and the files of its page, for a server with these flags.
-pub(crate) fn routes<S>(config: &Config) -> Router<S>
+pub(crate) fn routes<S>(config: &Config, policies: &Policies) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let texts = Arc::new(Texts::new(config));
+    let texts = Arc::new(Texts::new(config, policies.clone()));
     let root = move |headers: HeaderMap| async move { texts.response(&headers) };
     let script = |source| get(text("text/javascript; charset=utf-8", source));
     Router::new()
@@ -45,19 +50,16 @@ where
         .route("/page.css", get(text("text/css; charset=utf-8", STYLE)))
         .route("/page.js", script(SCRIPT))
         .route("/chart.js", script(CHART))
+        .route("/demonstration.js", script(DEMONSTRATION))
 }
 
 impl Texts {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, policies: Policies) -> Self {
         let (rate, burst) = (config.policy.rate, config.policy.burst.get());
         let html = HTML
             .replace("{rate}", &rate.to_string())
             .replace("{burst}", &burst.to_string())
             .replace("{trust_caller}", &config.caller.trust_caller.to_string())
-            .replace(
-                "{policies}",
-                &(!config.policy.policies.is_empty()).to_string(),
-            )
             .replace("{shape}", &config.shaping.shape.to_string());
         let named = match config.policy.policies.is_empty() {
             true => "",
@@ -75,20 +77,52 @@ impl Texts {
             plain.push_str("GET /metrics   metrics for Prometheus\n");
         }
         Self {
-            html: html.into(),
+            html,
             plain: plain.into(),
+            policies,
+            rendered: Mutex::default(),
+        }
+    }
+
+    /// The page with the policies in force.
+    fn html(&self) -> Bytes {
+        // Read before the policies: if a reload comes between, the next request renders the page again.
+        let version = self.policies.version();
+        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*rendered {
+            Some((of, html)) if *of == version => html.clone(),
+            _ => {
+                let options: String = self.policies.named().iter().map(option).collect();
+                let html = Bytes::from(self.html.replace("{policies}", &options));
+                *rendered = Some((version, html.clone()));
+                html
+            }
         }
     }
 
     fn response(&self, headers: &HeaderMap) -> Response {
         let response = if prefers_html(headers) {
-            let html = text("text/html; charset=utf-8", self.html.clone());
+            let html = text("text/html; charset=utf-8", self.html());
             ([(CONTENT_SECURITY_POLICY, SECURITY)], html).into_response()
         } else {
             text("text/plain; charset=utf-8", self.plain.clone()).into_response()
         };
         ([(VARY, "accept")], response).into_response()
     }
+}
+
+/// The option that selects a policy, with its limits: `<option value="login">login: 5/m, burst 5</option>`. No part of it
+/// needs to be escaped.
+fn option(policy: &NamedPolicy) -> String {
+    let limits = policy.limits.iter().map(|limit| {
+        let name = limit.name.iter().map(|name| format!("{name} "));
+        let (rate, burst) = (limit.policy.rate(), limit.policy.capacity());
+        format!("{}{rate}, burst {}", name.collect::<String>(), burst.get())
+    });
+    let limits = limits.collect::<Vec<_>>().join("; ");
+    let dry_run = if policy.dry_run { " (dry run)" } else { "" };
+    let name = &policy.name;
+    format!("<option value=\"{name}\">{name}: {limits}{dry_run}</option>")
 }
 
 /// A text of this media type. Browsers must not cache it, since the next version of the server has another.

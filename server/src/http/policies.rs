@@ -153,12 +153,26 @@ impl Policies {
         self.default.clone()
     }
 
+    /// A number that changes whenever other policies are in force.
+    pub(crate) fn version(&self) -> u64 {
+        self.shared.version.load(Ordering::Acquire)
+    }
+
+    /// The policies of the file, sorted by name.
+    pub(crate) fn named(&self) -> Vec<NamedPolicy> {
+        let named = self.shared.named.lock();
+        let named = named.unwrap_or_else(PoisonError::into_inner);
+        let mut policies: Vec<_> = named.values().map(|active| active.policy.clone()).collect();
+        policies.sort_by(|one, other| one.name.cmp(&other.name));
+        policies
+    }
+
     /// The policy with this name. `None` if there is none.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<ActivePolicy>> {
         if name == DEFAULT {
             return Some(self.default_policy());
         }
-        let version = self.shared.version.load(Ordering::Acquire);
+        let version = self.version();
         let mut copies = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         match &*copies {
             Some((of, by_name)) if *of == version => by_name.get(name).cloned(),

@@ -76,7 +76,7 @@ pub fn routers(
 
 fn router(config: &Config, state: Arc<AppState>) -> Router {
     let page = match config.answers.page {
-        true => page::routes(config),
+        true => page::routes(config, &state.policies),
         false => Router::new(),
     };
     let router = page
