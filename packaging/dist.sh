@@ -69,7 +69,8 @@ pack() {
   mkdir -p "$dist"
   stage /usr/local
   mv "$stage/usr/local" "$work/$name"
-  cp README.md LICENSE CHANGELOG.md "$work/$name/"
+  # Below share, because the archive is unpacked into a directory such as /usr/local.
+  install -D -m 644 -t "$work/$name/share/doc/redis-rl" README.md LICENSE CHANGELOG.md
   archive "$name" "$name"
   if [ -n "${DEBUG_FILES:-}" ]; then
     stage /usr/local 1
