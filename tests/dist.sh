@@ -11,7 +11,9 @@ version=$(cargo pkgid --package rl-module | sed 's/.*[#@]//')
 machine=
 
 stop() {
-  [ -z "$machine" ] || kill -KILL "$machine" 2>/dev/null || true
+  [ -n "$machine" ] || return 0
+  kill -KILL "$machine" 2>/dev/null || true
+  wait "$machine" 2>/dev/null || true
   machine=
 }
 clean() {
@@ -95,7 +97,7 @@ debian_12() {
   inside systemctl reset-failed redis-server
   inside systemctl restart redis-server
   before=$(redis_pid)
-  holds 'the packages of the version before install' inside sh -c 'dpkg --install /srv/before-*.deb'
+  holds 'the packages of the version before install' inside sh -c 'apt-get install --yes /srv/before-*.deb'
   holds 'the installation does not restart Redis' [ "$before" = "$(redis_pid)" ]
   echo 'include /usr/share/redis-rl/*.conf' >>"$root/etc/redis/redis.conf"
   inside systemctl restart redis-server
@@ -107,7 +109,7 @@ debian_12() {
   inside redis-cli RL.TOKEN kept 1/1000d 20 COST 5 >/dev/null
 
   before=$(redis_pid)
-  holds 'the packages upgrade' inside sh -c "dpkg --install /srv/redis-rl-module_$version-1_amd64.deb /srv/rl-server_$version-1_amd64.deb"
+  holds 'the packages upgrade' inside sh -c "apt-get install --yes /srv/*_$version-1_amd64.deb"
   holds 'the upgrade does not restart Redis' [ "$before" = "$(redis_pid)" ]
   holds 'the bucket is there after the upgrade' has_tokens kept '3) (integer) 15'
   inside systemctl restart redis-server
@@ -117,13 +119,13 @@ debian_12() {
     eventually prints "version=\"$version\"" inside curl --silent 127.0.0.1:8080/metrics
   holds 'curl gets a decision after the upgrade' eventually allowed
 
-  holds 'the packages can be removed' inside dpkg --remove redis-rl-module rl-server
+  holds 'the packages can be removed' inside apt-get remove --yes redis-rl-module rl-server
   holds 'rl-server is stopped' fails inside systemctl is-active --quiet rl-server
   holds 'the bucket is there until Redis restarts' has_tokens kept '3) (integer) 15'
   inside systemctl restart redis-server
   holds 'Redis starts without the module' eventually answers
   holds '... with the stored bucket' prints 44 inside redis-cli STRLEN kept
-  holds 'the packages can be purged' inside dpkg --purge redis-rl-module rl-server
+  holds 'the packages can be purged' inside apt-get purge --yes redis-rl-module rl-server
   holds '... and leave no configuration' [ ! -e "$root/etc/default/rl-server" ]
   stop
 }
@@ -181,6 +183,18 @@ every_server() {
   done
 }
 
+# The commands that module/README.md shows for a download, on one of the files.
+checksums() {
+  local download=$work/download
+  mkdir "$download"
+  cp "$dist/SHA256SUMS" "$dist/rl-server_$version-1_amd64.deb" "$download/"
+  cd "$download"
+  holds 'SHA256SUMS accepts a package' sha256sum --check --ignore-missing SHA256SUMS
+  echo >>"rl-server_$version-1_amd64.deb"
+  holds '... and refuses it when a byte was added' fails sha256sum --check --ignore-missing SHA256SUMS
+  cd - >/dev/null
+}
+
 # Builds once more, in another directory: the bytes are the same. Then builds the version before in it.
 build_again() {
   local again=$work/again
@@ -203,6 +217,7 @@ build_again() {
 }
 
 build_again
+checksums
 every_server
 debian_11
 debian_12

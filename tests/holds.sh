@@ -48,7 +48,8 @@ debian() {
     awk -v own="$(. /etc/os-release && echo "$VERSION_CODENAME")" '$1 == own { print $2; exit }')
   rm -rf "${roots:?}/$suite"
   mkdir -p "$roots"
-  debootstrap --variant=minbase --include="$(tr " " , <<<"$*")" "$suite" "$roots/$suite" "$mirror" >"$work/debootstrap" ||
-    { tail "$work/debootstrap"; return 1; }
+  # In a mount namespace: an interrupted debootstrap leaves /proc and /sys mounted, and the root could not be removed.
+  unshare --mount debootstrap --variant=minbase --include="$(tr " " , <<<"$*")" "$suite" "$roots/$suite" "$mirror" \
+    >"$work/debootstrap" || { tail "$work/debootstrap"; return 1; }
   touch "$roots/$suite.complete"
 }
