@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs the missing packages that the build and the tests need. With `run`: only those of the build and of `make
 # run`. With `dist`: only those of the build and of `make dist`. With `full`: also tools that find memory errors, a
-# browser with the font of the picture in README and axe-core to check the page in it, proxies, and what tests the packages. With `bench`: also the tools of
-# the benchmarks. On systems without apt-get it prints the names of the missing packages and fails.
+# browser with the font of the picture in README and axe-core to check the page in it, proxies, an exporter, and what
+# tests the packages. With `bench`: also the tools of the benchmarks. On systems without apt-get it prints the names of
+# the missing packages and fails.
 set -euo pipefail
 
 has_libclang() {
@@ -27,6 +28,7 @@ if [ "${1:-}" = full ]; then
   [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null || missing+=(haproxy)
   command -v debootstrap >/dev/null || missing+=(debootstrap)
   command -v ip >/dev/null || missing+=(iproute2)
+  command -v prometheus-redis-exporter >/dev/null || missing+=(prometheus-redis-exporter)
   "$(dirname "$0")/servers.sh" proxies
   "$(dirname "$0")/servers.sh" axe
 fi

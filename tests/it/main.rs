@@ -14,6 +14,7 @@ mod deny_cache; // -deny-cache
 mod deployment; // the systemd unit, the Dockerfile, and the examples for Compose and Kubernetes
 mod errors; // the full text of every error reply, in one table
 mod events; // the keyspace events of each change
+mod exporter; // INFO rl, as redis_exporter reads it
 mod failover; // rl-server while a primary of a cluster or of Sentinels is killed, and while slots move
 mod flood; // one address that sends as much as it can, and 200 other addresses
 mod headers; // headers and bodies of answers: numbers, problem details, CORS
