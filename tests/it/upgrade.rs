@@ -106,7 +106,7 @@ fn an_upgrade_by_unload_and_load_keeps_the_buckets() {
 #[ignore = "builds the module in another version"]
 fn an_upgrade_by_promotion_keeps_the_buckets() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (_, old) = installed(dir.path());
+    let old = RedisServer::start_on_tcp_as(with_module(&artifacts().module, &[]));
     let new = RedisServer::start_on_tcp_as(with_module(&NEXT.build(dir.path()), &[]));
     assert_eq!(old.connect().limit("RL.TOKEN k 1/1000d 20 COST 5")[2], 15);
     run(&documented(

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use crate::{artifacts, project};
 
@@ -35,6 +36,14 @@ impl Bug {
         let copy = all.join(self.name);
         copy_project(&copy);
         self.plant(&copy.join("module").join(self.file));
+        // All copies build to one file, which Cargo keeps if only a manifest is newer than it.
+        let source = File::options()
+            .append(true)
+            .open(copy.join("module/src/lib.rs"));
+        source
+            .expect("a source")
+            .set_modified(SystemTime::now())
+            .expect("set");
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--package", "rl-module", "--target-dir"])
             .arg(all.join("target"))
