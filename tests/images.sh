@@ -72,7 +72,8 @@ rust_image() {
   mkdir -p "$root/usr/local/cargo/bin" "$root/usr/local/rustup" "$root/etc/ssl/certs"
   [ ! -e /etc/ssl/certs/ca-certificates.crt ] || cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
   cp "${CARGO_HOME:-$HOME/.cargo}"/bin/* "$root/usr/local/cargo/bin/"
-  in_root 'apt-get update -qq && apt-get install -qq --yes --no-install-recommends gcc libc6-dev >/dev/null'
+  in_root 'apt-get update -qq && apt-get install -qq --yes --no-install-recommends gcc libc6-dev' >"$work/apt" 2>&1 ||
+    { cat "$work/apt"; return 1; }
 }
 
 in_network() { nsenter --net="/proc/$network/ns/net" -- "$@"; }
