@@ -10,11 +10,13 @@ cd "$(dirname "$0")/.."
 dockerfile=packaging/Dockerfile
 linters=$PWD/target/linters
 root=$work/image
-# A process in a network of its own, where the ports of the images are free.
+# A process in a network of its own, where the ports of the images are free. Those that it shares its process ids with
+# end with it.
 network=
 
 clean() {
-  [ -z "$network" ] || kill "$network"
+  [ -z "$network" ] || kill -KILL "$network" || true
+  wait 2>/dev/null
   rm -rf "$work"
 }
 trap clean EXIT
@@ -76,29 +78,29 @@ rust_image() {
     { cat "$work/apt"; return 1; }
 }
 
-in_network() { nsenter --net="/proc/$network/ns/net" -- "$@"; }
+in_network() { nsenter --net="/proc/$network/ns/net" --pid="/proc/$network/ns/pid_for_children" -- "$@"; }
+# It still has this machine's network while it starts.
+has_network() {
+  [ "$(readlink "/proc/$network/ns/net")" != "$(readlink /proc/self/ns/net)" ] && in_network ip link set lo up
+}
 asks() { in_network chroot "$root" "$@"; }
 
 # The entry point of rl-server as the numeric user of the image, with the health check, and a Redis with the module.
 server_image() {
-  local user health server redis
-  unshare --net sleep infinity &
+  local user health
+  unshare --net --pid --fork --kill-child sleep infinity &
   network=$!
-  eventually in_network ip link set lo up
+  eventually has_network
   user=$(awk '$1 == "USER" { user = $2 } END { print user }' "$dockerfile")
   mapfile -t health < <(last 'HEALTHCHECK.* CMD')
   cp -a "$root/image/." "$root/"
   holds 'the health check fails while nothing serves' fails asks "${health[@]}"
   in_network chroot "$root" redis-server --save '' --loadmodule /usr/lib/redis/modules/librl.so >"$work/redis" 2>&1 &
-  redis=$!
   in_network chroot --userspec="$user" "$root" /usr/bin/env -i RL_REDIS=127.0.0.1:6379 "$(last ENTRYPOINT)" \
     >"$work/server" 2>&1 &
-  server=$!
   holds 'the health check passes while rl-server serves' eventually asks "${health[@]}"
   holds 'rl-server decides' eventually prints '"allowed":true' asks curl --silent 127.0.0.1:8080/token
   holds 'the health check of Redis passes with the module' asks redis-cli -e RL.PEEK rl:health
-  kill "$server" "$redis"
-  wait "$server" "$redis" 2>/dev/null || true
 }
 
 lint
