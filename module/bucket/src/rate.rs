@@ -16,16 +16,20 @@ use crate::tokens::Tokens;
 /// The largest count and the largest period, 2^48 - 1: each fills six bytes of the stored state.
 const MAX: u64 = Tokens::MAX.get();
 
-/// The period of a rate that is written without one.
+const MILLISECOND_US: u128 = 1000;
+/// Also the period of a rate that is written without one.
 const SECOND_US: u128 = 1_000_000;
+const MINUTE_US: u128 = 60_000_000;
+const HOUR_US: u128 = 3_600_000_000;
+const DAY_US: u128 = 86_400_000_000;
 
-/// The names of the units of time and their microseconds, shortest first.
+/// The names of units that a rate is written with, and their microseconds, shortest first. [`unit_us`] reads more.
 const PERIODS: [(&str, u128); 5] = [
-    ("ms", 1000),
+    ("ms", MILLISECOND_US),
     ("s", SECOND_US),
-    ("m", 60_000_000),
-    ("h", 3_600_000_000),
-    ("d", 86_400_000_000),
+    ("m", MINUTE_US),
+    ("h", HOUR_US),
+    ("d", DAY_US),
 ];
 
 /// Tokens per period: an exact ratio in lowest terms, more than zero.
@@ -57,7 +61,8 @@ impl Rate {
     ///
     /// - `number`: decimal, more than 0, at most six decimals, no sign, no exponent, no superfluous leading zero
     /// - `n`: a whole number, at least 1; 1 if it is left out
-    /// - `unit`: `ms`, `s`, `m` (minute), `h` or `d` (24 hours), in lower case; without a unit the rate is per second
+    /// - `unit`: `ms`, `s` or `sec`, `m` or `min`, `h` or `hour`, `d` or `day` (24 hours), in lower case; without a unit
+    ///   the rate is per second
     ///
     /// `None` for anything else, and for a rate that [`Rate::new`] cannot hold exactly: a rate is never approximated.
     ///
@@ -65,6 +70,7 @@ impl Rate {
     /// use rl_bucket::Rate;
     /// assert_eq!(Rate::parse(b"5/30s"), Rate::new(1, 6_000_000));
     /// assert_eq!(Rate::parse(b"0.5"), Rate::new(1, 2_000_000));
+    /// assert_eq!(Rate::parse(b"600/min"), Rate::parse(b"600/m"));
     /// assert_eq!(Rate::parse(b"10/30"), None);
     /// ```
     #[must_use]
@@ -199,8 +205,19 @@ fn parse_period(text: &[u8]) -> Option<u128> {
         [b'0'..=b'9', ..] => leading_number(text)?,
         _ => (1, text),
     };
-    let (_, unit_us) = PERIODS.iter().find(|(name, _)| name.as_bytes() == unit)?;
-    n.checked_mul(*unit_us)
+    n.checked_mul(unit_us(unit)?)
+}
+
+/// The microseconds of a unit of time. A match, which takes fewer instructions than a search through a table.
+fn unit_us(name: &[u8]) -> Option<u128> {
+    match name {
+        b"ms" => Some(MILLISECOND_US),
+        b"s" | b"sec" => Some(SECOND_US),
+        b"m" | b"min" => Some(MINUTE_US),
+        b"h" | b"hour" => Some(HOUR_US),
+        b"d" | b"day" => Some(DAY_US),
+        _ => None,
+    }
 }
 
 /// A count or a period: `None` unless 1 to [`MAX`].

@@ -78,13 +78,28 @@ fn ambiguous_text_is_not_a_rate() {
         "1/01s",
         "1/1.5s",
         "1/S",
-        "1/sec",
         "1/us",
         "1/w",
         "1/y",
         "1/M",
         "1/mss",
         "1/sms",
+        "1/secs",
+        "1/second",
+        "1/mins",
+        "1/minute",
+        "1/hours",
+        "1/hr",
+        "1/days",
+        "1/msec",
+        "1/Min",
+        "1/se",
+        "1/mi",
+        "1/ho",
+        "1/da",
+        "1/mon",
+        "1/min/s",
+        "1/30 min",
         "\u{661}",
         "1.2.3",
         "1/s\0",
@@ -100,10 +115,28 @@ fn ambiguous_text_is_not_a_rate() {
 }
 
 #[test]
+fn a_unit_spelled_out_is_the_unit_of_one_letter() {
+    for (spelled_out, letter) in [
+        ("10/sec", "10/s"),
+        ("600/min", "600/m"),
+        ("5/30min", "5/30m"),
+        ("0.5/hour", "0.5/h"),
+        ("1000/1day", "1000/1d"),
+        ("1/3257day", "1/3257d"),
+    ] {
+        assert!(rate(letter).is_some(), "{letter}");
+        assert_eq!(rate(spelled_out), rate(letter), "{spelled_out}");
+    }
+    assert_eq!(rate("1/3258day"), None);
+}
+
+#[test]
 fn rates_display_as_they_are_usually_written() {
     for (written, shown) in [
         ("10", "10/s"),
+        ("10/sec", "10/s"),
         ("600/m", "10/s"),
+        ("7/min", "7/m"),
         ("5/30s", "10/m"),
         ("1000/1d", "1000/d"),
         ("7/90s", "280/h"),
@@ -154,12 +187,25 @@ fn a_capacity_is_at_least_1_and_at_most_tokens_max() {
     assert_eq!(Capacity::parse(b"281474976710655"), Capacity::new(max));
 }
 
+/// Each name of a unit of time, and its microseconds.
+const UNITS: [(&str, u64); 9] = [
+    ("ms", 1000),
+    ("s", 1_000_000),
+    ("sec", 1_000_000),
+    ("m", 60_000_000),
+    ("min", 60_000_000),
+    ("h", 3_600_000_000),
+    ("hour", 3_600_000_000),
+    ("d", 86_400_000_000),
+    ("day", 86_400_000_000),
+];
+
 proptest! {
     #[test]
     fn a_parsed_rate_equals_the_written_ratio(
-        whole in 0..1_000_000_000_u64, decimals in "[0-9]{1,6}", n in 1..5000_u64, unit in 0..5_usize,
+        whole in 0..1_000_000_000_u64, decimals in "[0-9]{1,6}", n in 1..5000_u64,
+        (name, unit_us) in prop::sample::select(&UNITS[..]),
     ) {
-        let (name, unit_us) = [("ms", 1000_u64), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000)][unit];
         let scale = 10_u64.pow(decimals.len() as u32);
         let count = BigUint::from(whole) * scale + decimals.parse::<u64>().unwrap();
         let period_us = BigUint::from(n) * unit_us * scale;
