@@ -57,7 +57,8 @@ impl fmt::Display for Error {
         f.write_str(match self {
             Self::WrongArity => "ERR wrong number of arguments",
             Self::InvalidRate => {
-                "ERR invalid rate: expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s"
+                "ERR invalid rate: expected <number>[/[<n>]<unit>] above 0, such as 10, 0.5/s, 600/m or 5/30s; \
+                 units are ms, s, sec, m, min, h, hour, d and day"
             }
             Self::OutOfRange => "ERR value is not an integer or out of range",
             Self::Zero { what, command } => {

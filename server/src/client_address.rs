@@ -72,7 +72,11 @@ impl FromStr for Networks {
             match network(text) {
                 Some(network) => networks.ip.push(network),
                 None if text == "unix" => networks.unix = true,
-                None => return Err(format!("not an address, a CIDR block or unix: '{text}'")),
+                None => {
+                    return Err(format!(
+                        "expected addresses, CIDR blocks or unix, such as 10.0.0.0/8,unix: '{text}'"
+                    ));
+                }
             }
         }
         Ok(networks)

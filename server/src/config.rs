@@ -1,13 +1,14 @@
 //! Flags and environment variables: words in, a [`Config`] out, or all errors at once.
 //!
-//! Each file of the folder declares one group of flags with clap. [`go_flags`] makes clap accept Go's spelling, [`errors`]
-//! collects what is wrong, [`secrets`] keeps passwords out of error messages. Besides the environment this reads only the
+//! Each file of the folder declares one group of flags with clap. [`go_flags`] makes clap accept Go's spelling, [`help`]
+//! prints it, [`errors`] collects what is wrong, [`secrets`] keeps passwords out of error messages. Besides the environment this reads only the
 //! files of `-redis-ca` and `-redis-password-file`, once, and that of `-policies`.
 
 mod answers;
 mod caller;
 mod errors;
 mod go_flags;
+mod help;
 mod operating;
 mod origins;
 pub(crate) mod policies;
@@ -88,7 +89,7 @@ impl Config {
     pub fn from_words(
         words: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> Result<Self, clap::Error> {
-        let command = Self::command();
+        let command = help::with_help(Self::command());
         let words = go_flags::to_clap(&command, words.into_iter().map(Into::into));
         // Alone and first: clap's errors for the other flags would repeat the password.
         secrets::check(&command, &words).map_err(|reason| errors::report(&command, &[reason]))?;
@@ -183,17 +184,37 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();
         for reason in [
-            "invalid value '0' for '--rate <RATE>': expected <number>",
-            "unexpected argument '--nope'",
-            "a value is required for '--idle-timeout <IDLE_TIMEOUT>'",
-            "invalid value '50' for '--deadline <DEADLINE>': expected a whole number",
-            "invalid value for '--redis <ADDRESS>'",
+            "invalid value '0' for '-rate': expected <number>",
+            "unexpected argument '-nope'",
+            "a value is required for '-idle-timeout'",
+            "invalid value '50' for '-deadline': expected a whole number",
+            "invalid value for '-redis': expected host:port",
             "'stray'",
         ] {
             assert_eq!(text.matches(reason).count(), 1, "{reason} in {text}");
         }
         assert_eq!(text.matches("error: ").count(), 6, "{text}");
-        assert_eq!(text.matches("For more information").count(), 1, "{text}");
+        assert_eq!(text.matches("try '-h'").count(), 1, "{text}");
+        assert!(!text.contains("--"), "{text}");
+    }
+
+    #[test]
+    fn an_error_says_what_to_write_instead() {
+        for (word, instead) in [
+            ("-rat=5", "'-rate'"),
+            ("-trust-caller=perhaps", "true, false"),
+            ("-on-outage=open", "deny, allow, local"),
+            ("false", "-page=false"),
+            ("-ipv6-prefix=x", "expected a whole number from 1 to 128"),
+            (
+                "-deny-cache=-1",
+                "expected a whole number from 0 to 4294967295",
+            ),
+            ("-trusted-proxies=proxy", "such as 10.0.0.0/8"),
+        ] {
+            let text = parse(&[word]).unwrap_err().to_string();
+            assert!(text.contains(instead), "{instead} in {text}");
+        }
     }
 
     #[test]
@@ -220,6 +241,7 @@ mod tests {
             &["-ipv6-prefix=0"],
             &["-ipv6-prefix=129"],
             &["-trust-caller=perhaps"],
+            &["-deny-cache=+1"],
             &["-deny-status=399"],
             &["-deny-status=500"],
             &["-deny-status=teapot"],

@@ -219,7 +219,7 @@ impl fmt::Display for Unavailable {
             Self::Overloaded(overload) => write!(f, "overloaded: {overload}"),
             Self::DebtTooLarge { others_charged } => write!(
                 f,
-                "force: a bucket holds at most {} tokens of debt{}",
+                "force: a bucket holds at most {} tokens of debt; send less{}",
                 Tokens::MAX.get(),
                 if *others_charged {
                     "; the other limits of the policy were charged"

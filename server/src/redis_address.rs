@@ -231,7 +231,10 @@ fn server(url: &str, authorities: Option<&[u8]>) -> Result<Server, String> {
                 .to_owned(),
         ),
         (ConnectionAddr::TcpTls { .. }, _) => tls::config(authorities).map(Some),
-        (_, Some(_)) => Err("-redis-ca needs a rediss:// address".to_owned()),
+        (_, Some(_)) => Err(
+            "-redis-ca needs a rediss:// address: write rediss:// in -redis, or remove -redis-ca"
+                .to_owned(),
+        ),
         (_, None) => Ok(None),
     }?;
     Ok(Server {
@@ -383,8 +386,14 @@ mod tests {
     #[test]
     fn authorities_need_tls_and_at_least_one_certificate() {
         let error = |text| RedisAddress::parse(text, Some(b"no certificate")).unwrap_err();
-        assert_eq!(error("redis://a"), "-redis-ca needs a rediss:// address");
-        assert_eq!(error("rediss://a"), "-redis-ca contains no PEM certificate");
+        assert_eq!(
+            error("redis://a"),
+            "-redis-ca needs a rediss:// address: write rediss:// in -redis, or remove -redis-ca"
+        );
+        assert_eq!(
+            error("rediss://a"),
+            "-redis-ca contains no PEM certificate: name a file with BEGIN CERTIFICATE"
+        );
     }
 
     #[test]

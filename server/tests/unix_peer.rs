@@ -53,7 +53,7 @@ fn unix_is_a_word_of_its_own_and_trusts_no_address() {
         let error = text.parse::<Networks>().unwrap_err();
         assert_eq!(
             error,
-            format!("not an address, a CIDR block or unix: '{text}'")
+            format!("expected addresses, CIDR blocks or unix, such as 10.0.0.0/8,unix: '{text}'")
         );
     }
 }

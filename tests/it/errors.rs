@@ -1,8 +1,8 @@
 use redis::Value;
 use rl_tests::RedisServer;
 
-const RATE: &str =
-    "ERR invalid rate: expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s";
+pub(crate) const RATE: &str = "ERR invalid rate: expected <number>[/[<n>]<unit>] above 0, such as 10, 0.5/s, 600/m or 5/30s; \
+     units are ms, s, sec, m, min, h, hour, d and day";
 const NUMBER: &str = "ERR value is not an integer or out of range";
 const SYNTAX: &str = "ERR syntax error";
 const KIND: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
@@ -37,6 +37,7 @@ pub(crate) const TABLE: &[(&str, &str)] = &[
     ("RL.TOKEN k 10/30 20", RATE),
     ("RL.TOKEN k 1/0s 20", RATE),
     ("RL.LEAKY k 1/S 20", RATE),
+    ("RL.LEAKY k 1/second 20", RATE),
     ("RL.LEAKY k 1/3258d 20", RATE),
     ("RL.TOKEN k 10 x", NUMBER),
     ("RL.TOKEN k 10 -1", NUMBER),

@@ -149,7 +149,7 @@ fn a_denial_is_a_problem_for_clients_that_prefer_one() {
 #[test]
 fn every_error_is_plain_json_or_a_problem_and_spends_nothing() {
     let (redis, http) = start(&[]);
-    let unknown = "unknown parameter: x; use key, cost, force, refund, rate or burst";
+    let unknown = "unknown parameter: x; remove it";
     for (method, path, status, title, reason) in [
         (
             "GET",

@@ -1,9 +1,9 @@
 use redis::Value;
 use rl_tests::{Redis, RedisServer, Stored};
 
+use crate::errors::RATE;
+
 const NUMBER: &str = "ERR value is not an integer or out of range";
-const RATE: &str =
-    "ERR invalid rate: expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s";
 const SYNTAX: &str = "ERR syntax error";
 
 /// A word, and whether it is valid as a number of tokens, a rate and a period in seconds.

@@ -131,7 +131,10 @@ fn the_environment_sets_what_flags_do_not() {
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(
-        text.contains("expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s"),
+        text.contains(
+            "RL_RATE: invalid value 'nonsense' for '-rate': expected <number>[/[<n>]<unit>] above 0, such as 10, 0.5/s, 600/m or 5/30s; \
+             units are ms, s, sec, m, min, h, hour, d and day"
+        ),
         "{text}"
     );
 }

@@ -1,6 +1,8 @@
 use redis::{FromRedisValue, Value};
 use rl_tests::{Redis, RedisServer};
 
+use crate::errors::RATE;
+
 /// The reply to RL.MULTI: allowed, the position of the first denial, and the reply of each bucket.
 fn multi(redis: &mut Redis, line: &str) -> (i64, i64, Vec<Vec<i64>>) {
     let Value::Array(items) = redis.value(line) else {
@@ -119,10 +121,7 @@ fn an_error_in_one_charge_changes_no_bucket() {
             "WRONGTYPE Key holds a leaky bucket, not a token bucket",
         ),
         ("b BUCKET 1/s 5 1", "ERR syntax error"),
-        (
-            "b TOKEN x 5 1",
-            "ERR invalid rate: expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s",
-        ),
+        ("b TOKEN x 5 1", RATE),
         (
             "b TOKEN 1/s 0 1",
             "ERR invalid capacity in 'rl.multi' command",

@@ -328,7 +328,8 @@ fn force_and_refund_apply_to_every_limit() {
         Some("1")
     );
     let too_much = http.get("/token?key=a&force=281474976710655");
-    let reason = r#"{"error":"force: a bucket holds at most 281474976710655 tokens of debt"}"#;
+    let reason =
+        r#"{"error":"force: a bucket holds at most 281474976710655 tokens of debt; send less"}"#;
     assert_eq!((too_much.status, too_much.body.as_str()), (400, reason));
 }
 

@@ -84,7 +84,7 @@ fn an_error_within_a_transaction_says_that_others_were_charged() {
         .value(&format!("RL.TOKEN {key} 1/1000d 20 FORCE 281474976710655"));
     let answer = http.get("/token/api?key=a&force=18");
     assert_eq!(answer.status, 400);
-    let reason = "tokens of debt; the other limits of the policy were charged";
+    let reason = "tokens of debt; send less; the other limits of the policy were charged";
     assert!(answer.body.contains(reason), "{}", answer.body);
     let metrics = http.get("/metrics").body;
     let errors = r#"rl_decisions_total{algorithm="token",policy="api",outcome="error"} 0"#;

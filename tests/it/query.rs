@@ -107,8 +107,11 @@ fn a_wrong_query_is_refused_before_redis_is_called() {
             "1",
             "unknown parameter: 1; use key, cost, force, refund, rate or burst",
         ),
-        ("key=a&key=b", "duplicate parameter: key"),
-        ("key=a&cost=1&cost=0", "duplicate parameter: cost"),
+        ("key=a&key=b", "duplicate parameter: key; send it once"),
+        (
+            "key=a&cost=1&cost=0",
+            "duplicate parameter: cost; send it once",
+        ),
         ("key=", "key: expected 1 to 512 bytes"),
         ("key=%ff", "key: expected UTF-8, percent-encoded"),
         (
@@ -126,7 +129,7 @@ fn a_wrong_query_is_refused_before_redis_is_called() {
         ),
         (
             "burst=7",
-            "rate and burst need key: without it they would change the limit of an address",
+            "rate and burst need key, such as key=user:42: without it they would change the limit of an address",
         ),
         (
             "burst=0",
@@ -134,11 +137,13 @@ fn a_wrong_query_is_refused_before_redis_is_called() {
         ),
         (
             "rate=NaN",
-            "rate: expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s",
+            "rate: expected <number>[/[<n>]<unit>] above 0, such as 10, 0.5/s, 600/m or 5/30s; \
+             units are ms, s, sec, m, min, h, hour, d and day",
         ),
         (
             "rate=1/3258d",
-            "rate: expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s",
+            "rate: expected <number>[/[<n>]<unit>] above 0, such as 10, 0.5/s, 600/m or 5/30s; \
+             units are ms, s, sec, m, min, h, hour, d and day",
         ),
     ] {
         let answer = http.get(&format!("/token?{query}"));

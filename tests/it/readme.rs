@@ -95,10 +95,10 @@ fn readme_has_at_most_300_lines() {
 
 #[test]
 fn module_readme_names_every_error() {
-    let (readme, source) = (
-        document("module/README.md"),
-        document("module/src/error.rs"),
-    );
+    let readme = document("module/README.md");
+    // A backslash at the end of a line joins it to the next one.
+    let source = document("module/src/error.rs");
+    let source: String = source.split("\\\n").map(str::trim_start).collect();
     let texts: Vec<&str> = source
         .split('"')
         .filter(|text| text.starts_with("ERR ") || text.starts_with("WRONGTYPE "))
@@ -149,7 +149,7 @@ fn tests_readme_names_every_proxy() {
     assert_eq!(count, 3);
 }
 
-/// The table of flags has those of `rl-server -help` and no others.
+/// The table of flags has those of `rl-server -h` and no others.
 #[test]
 fn server_readme_names_every_flag_and_its_default() {
     let readme = document("server/README.md");
@@ -160,23 +160,23 @@ fn server_readme_names_every_flag_and_its_default() {
         .expect("built");
     let help = String::from_utf8(output.stdout).expect("UTF-8");
     let mut flags = 0;
-    // The help text of a flag is on its line or below it.
-    let entries = help.split("  --").skip(1);
+    // The help text of a flag is below it.
+    let entries = help.split("\n  -").skip(1);
     for entry in entries.filter(|entry| entry.contains("[env: ")) {
         let between = |from: &str, to: &str| {
             entry
                 .split_once(from)
                 .and_then(|(_, rest)| rest.split(to).next())
-                .expect("the format of clap")
+                .expect("the format of -h")
         };
         let default = match between("[default: ", "]") {
-            "\"\"" => "none".to_owned(),
+            "none" => "none".to_owned(),
             default => format!("`{default}`"),
         };
         let row = format!(
             "| `-{}` | `{}` | {default} |",
             between("", " ").split('[').next().expect("a name"),
-            between("[env: ", "]").trim_end_matches('=')
+            between("[env: ", "]")
         );
         assert!(readme.contains(&row), "missing: {row}");
         flags += 1;

@@ -172,7 +172,7 @@ fn shutdown_drains_or_rejects_shaped_requests() {
     assert_eq!(http.get("/leaky").status, 200);
     let mut too_late = start_waiting(&http);
     http.signal(Signal::SIGTERM);
-    let error = "the server stops before the delay of this request is over";
+    let error = "the server stops before the delay of this request is over; try again later";
     assert_refused(&send(&mut too_late, ""), error);
     assert_eq!(too_late.read(&mut [0]).expect("the end"), 0);
     assert_eq!(http.exit_code(), Some(0));

@@ -171,6 +171,26 @@ fn a_changed_rate_applies_from_the_next_call_on() {
 }
 
 #[test]
+fn a_unit_of_time_may_be_spelled_out() {
+    let server = RedisServer::start();
+    let mut redis = server.connect();
+    for (rate, seconds) in [
+        ("1/1000sec", 1000),
+        ("1/30min", 1800),
+        ("1/7hour", 25_200),
+        ("1/day", 86_400),
+    ] {
+        redis.limit(&format!("RL.TOKEN {rate} {rate} 5"));
+        let stored = Stored::read(&redis.stored(rate).0.expect("a key"));
+        assert_eq!(
+            (stored.count, stored.period_us),
+            (1, seconds * 1_000_000),
+            "{rate}"
+        );
+    }
+}
+
+#[test]
 fn after_waiting_retry_after_a_call_is_allowed() {
     let server = RedisServer::start();
     let mut redis = server.connect();

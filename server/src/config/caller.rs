@@ -1,6 +1,7 @@
 //! Flags for the identity of callers: their address, and what they may choose.
 
 use super::switch::Switch;
+use super::values;
 use crate::client_address::{ClientIpHeader, Networks, Proxies};
 
 /// Which address a caller has, and which bucket.
@@ -30,7 +31,7 @@ pub struct CallerFlags {
         env = "RL_IPV6_PREFIX",
         default_value = "64",
         value_name = "BITS",
-        value_parser = clap::value_parser!(u8).range(1..=128)
+        value_parser = values::ipv6_prefix
     )]
     pub ipv6_prefix: u8,
 

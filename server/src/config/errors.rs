@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command};
+
+use super::go_flags;
 
 /// Parses words in clap's spelling. Returns what the correct ones set, and a line for each wrong one.
 ///
@@ -54,11 +56,11 @@ fn check_words(command: &Command, words: &[OsString]) -> (Vec<OsString>, Vec<Str
     let mut reasons = Vec::new();
     for flag in flags {
         match error_of(std::slice::from_ref(flag)) {
-            Some(error) => reasons.push(reason(&error)),
+            Some(error) => reasons.push(reason(error)),
             None => correct.push(flag.clone()),
         }
     }
-    reasons.extend(error_of(strays).as_ref().map(reason));
+    reasons.extend(error_of(strays).map(reason));
     (correct, reasons)
 }
 
@@ -67,11 +69,12 @@ fn check_words(command: &Command, words: &[OsString]) -> (Vec<OsString>, Vec<Str
 fn check_environment(command: &Command, words: &[OsString]) -> (Command, Vec<String>) {
     let mut correct = command.clone();
     let mut reasons = Vec::new();
-    for flag in command.get_arguments().map(clap::Arg::get_id) {
-        let only = without_environment(command.clone(), |other| other != flag);
+    for flag in command.get_arguments() {
+        let only = without_environment(command.clone(), |other| other != flag.get_id());
         if let Err(error) = only.try_get_matches_from(words) {
-            reasons.push(reason(&error));
-            correct = without_environment(correct, |other| other == flag);
+            let variable = flag.get_env().unwrap_or_default().display();
+            reasons.push(format!("{variable}: {}", reason(error)));
+            correct = without_environment(correct, |other| other == flag.get_id());
         }
     }
     (correct, reasons)
@@ -85,8 +88,20 @@ fn without_environment(command: Command, is_chosen: impl Fn(&clap::Id) -> bool) 
     })
 }
 
-/// What is wrong, without the usage and the hint that clap appends to each error.
-fn reason(error: &clap::Error) -> String {
+/// What is wrong, with flags in Go's spelling, and without the usage and the hint that clap appends to each error.
+fn reason(mut error: clap::Error) -> String {
+    for kind in [ContextKind::InvalidArg, ContextKind::SuggestedArg] {
+        let Some(ContextValue::String(flag)) = error.get(kind) else {
+            continue;
+        };
+        if ["true", "false"].contains(&flag.as_str()) {
+            return format!(
+                "unexpected '{flag}': write it in one word with its flag, as in -page={flag}"
+            );
+        }
+        let flag = go_flags::from_clap(flag);
+        error.insert(kind, ContextValue::String(flag));
+    }
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let ends = ["\n\nUsage:", "\n\nFor more information"].map(|end| text.find(end));

@@ -36,7 +36,7 @@ pub(super) fn to_clap(
 }
 
 /// False for a switch, which takes a value in the same word only.
-fn needs_value(flag: &Arg) -> bool {
+pub(super) fn needs_value(flag: &Arg) -> bool {
     flag.get_num_args()
         .is_none_or(|values| values.min_values() > 0)
 }
@@ -49,6 +49,14 @@ fn flag(word: &OsStr) -> Option<(&str, Option<&str>)> {
         flag.split_once('=')
             .map_or((flag, None), |(name, value)| (name, Some(value))),
     )
+}
+
+/// A flag as clap's errors name it, in Go's spelling and without its value: `--rate <RATE>` becomes `-rate`.
+pub(super) fn from_clap(flag: &str) -> String {
+    match flag.strip_prefix("--") {
+        Some(long) => format!("-{}", long.split([' ', '[', '=']).next().unwrap_or(long)),
+        None => flag.to_owned(),
+    }
 }
 
 fn long_flag(name: &str, value: Option<&OsStr>) -> OsString {

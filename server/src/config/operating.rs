@@ -10,7 +10,7 @@ pub struct OperatingFlags {
         long,
         env = "RL_METRICS_ADDR",
         default_value = "",
-        value_name = "[HOST]:PORT|unix:/PATH"
+        value_name = "host:port|unix:/path"
     )]
     pub metrics_addr: String,
 

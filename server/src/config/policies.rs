@@ -94,13 +94,13 @@ pub(crate) fn read(path: &Path) -> Result<Vec<NamedPolicy>, Vec<String>> {
 
 /// Reads a regular file: a pipe could block for ever. An error begins with a space, or with the line if there is one.
 fn read_text(path: &Path) -> Result<String, String> {
-    let failed = |error: io::Error| format!(" {error}");
+    let failed = |error: io::Error| format!(" {error}: name a file that can be read");
     if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(" not a regular file".to_owned());
+        return Err(" not a regular file: name a TOML file".to_owned());
     }
     String::from_utf8(fs::read(path).map_err(failed)?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        format!("{line}: not UTF-8")
+        format!("{line}: not UTF-8: save the file as UTF-8")
     })
 }

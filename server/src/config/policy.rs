@@ -16,12 +16,12 @@ pub struct PolicyFlags {
         env = "RL_RATE",
         default_value = "10",
         value_parser = values::rate,
-        help = "Rate of each caller: <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s"
+        help = "Rate of each caller: <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s; units are ms, s, m, h and d"
     )]
     pub rate: Rate,
 
     /// Burst of each caller, the maximum number of requests at once; for /leaky, the capacity
-    #[arg(long, env = "RL_BURST", default_value = "20", value_parser = values::burst)]
+    #[arg(long, env = "RL_BURST", default_value = "20", value_name = "N", value_parser = values::burst)]
     pub burst: Capacity,
 
     /// TOML file of named policies, for /token/NAME and /leaky/NAME; read again at SIGHUP

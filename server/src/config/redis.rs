@@ -39,7 +39,7 @@ pub struct RedisFlags {
     pub redis_password_file: String,
 
     /// Maximum time that a request waits for Redis, such as 50ms or 2s
-    #[arg(long, env = "RL_DEADLINE", default_value = "50ms", value_parser = values::duration)]
+    #[arg(long, env = "RL_DEADLINE", default_value = "50ms", value_name = "DURATION", value_parser = values::duration)]
     pub deadline: Duration,
 
     /// What to do with a request that Redis does not decide
@@ -51,7 +51,8 @@ pub struct RedisFlags {
         long,
         env = "RL_DENY_CACHE",
         default_value = "0",
-        value_name = "CALLERS"
+        value_name = "N",
+        value_parser = values::count_or_zero
     )]
     pub deny_cache: usize,
 
@@ -102,10 +103,12 @@ impl RedisFlags {
     fn read_files(&self) -> Result<RedisAddress, String> {
         let authorities = match self.redis_ca.as_str() {
             "" => None,
-            file => Some(fs::read(file).map_err(|error| format!("-redis-ca {file}: {error}"))?),
+            file => Some(fs::read(file).map_err(|error| {
+                format!("-redis-ca {file}: {error}: name a file that can be read")
+            })?),
         };
         let address = RedisAddress::parse(&self.address, authorities.as_deref())
-            .map_err(|reason| format!("invalid value for '--redis <ADDRESS>': {reason}"))?;
+            .map_err(|reason| format!("invalid value for '-redis': {reason}"))?;
         match self.redis_password_file.as_str() {
             "" => Ok(address),
             file => read_password(file)
@@ -117,9 +120,10 @@ impl RedisFlags {
 
 /// The content of `file` without its final newline.
 fn read_password(file: &str) -> Result<String, String> {
-    let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let text = fs::read_to_string(file)
+        .map_err(|error| format!("{error}: name a file of UTF-8 text that can be read"))?;
     match text.strip_suffix('\n').unwrap_or(&text) {
-        "" => Err("the file holds no password".to_owned()),
+        "" => Err("the file holds no password: write it there".to_owned()),
         password => Ok(password.to_owned()),
     }
 }

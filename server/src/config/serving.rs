@@ -13,7 +13,7 @@ pub struct ServingFlags {
         long,
         env = "RL_ADDR",
         default_value = ":8080",
-        value_name = "[HOST]:PORT|unix:/PATH"
+        value_name = "host:port|unix:/path"
     )]
     pub addr: String,
 
@@ -32,19 +32,19 @@ pub struct ServingFlags {
     pub max_connections: usize,
 
     /// Maximum time from the start of a connection until its first request is fully received
-    #[arg(long, env = "RL_HEADER_TIMEOUT", default_value = "5s", value_parser = values::duration)]
+    #[arg(long, env = "RL_HEADER_TIMEOUT", default_value = "5s", value_name = "DURATION", value_parser = values::duration)]
     pub header_timeout: Duration,
 
     /// Maximum time from a response until the next request of the connection is fully received
-    #[arg(long, env = "RL_IDLE_TIMEOUT", default_value = "120s", value_parser = values::duration)]
+    #[arg(long, env = "RL_IDLE_TIMEOUT", default_value = "120s", value_name = "DURATION", value_parser = values::duration)]
     pub idle_timeout: Duration,
 
     /// Time after SIGTERM in which the server still accepts connections and /readyz responds with 503
-    #[arg(long, env = "RL_DRAIN_DELAY", default_value = "0s", value_parser = values::duration_or_zero)]
+    #[arg(long, env = "RL_DRAIN_DELAY", default_value = "0s", value_name = "DURATION", value_parser = values::duration_or_zero)]
     pub drain_delay: Duration,
 
     /// Maximum time for requests in flight after -drain-delay
-    #[arg(long, env = "RL_DRAIN_DEADLINE", default_value = "10s", value_parser = values::duration)]
+    #[arg(long, env = "RL_DRAIN_DEADLINE", default_value = "10s", value_name = "DURATION", value_parser = values::duration)]
     pub drain_deadline: Duration,
 }
 

@@ -6,8 +6,10 @@ use axum::http::StatusCode;
 use rl_bucket::{Capacity, Rate};
 
 pub(crate) fn rate(text: &str) -> Result<Rate, &'static str> {
-    Rate::parse(text.as_bytes())
-        .ok_or("expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s")
+    Rate::parse(text.as_bytes()).ok_or(
+        "expected <number>[/[<n>]<unit>] above 0, such as 10, 0.5/s, 600/m or 5/30s; \
+             units are ms, s, sec, m, min, h, hour, d and day",
+    )
 }
 
 pub(crate) fn burst(text: &str) -> Result<Capacity, &'static str> {
@@ -19,12 +21,24 @@ pub(super) fn deny_status(text: &str) -> Result<StatusCode, &'static str> {
     status.ok_or("expected a status from 400 to 499")
 }
 
+pub(super) fn ipv6_prefix(text: &str) -> Result<u8, &'static str> {
+    let bits = count(text).ok().and_then(|bits| u8::try_from(bits).ok());
+    bits.filter(|bits| *bits <= 128)
+        .ok_or("expected a whole number from 1 to 128")
+}
+
 pub(super) fn count(text: &str) -> Result<usize, &'static str> {
+    count_or_zero(text)
+        .ok()
+        .filter(|count| *count > 0)
+        .ok_or("expected a whole number from 1 to 4294967295")
+}
+
+pub(super) fn count_or_zero(text: &str) -> Result<usize, &'static str> {
     Some(text)
         .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|digits| digits.parse::<u32>().ok()?.try_into().ok())
-        .filter(|count| *count > 0)
-        .ok_or("expected a whole number from 1 to 4294967295")
+        .ok_or("expected a whole number from 0 to 4294967295")
 }
 
 pub(super) fn threads(text: &str) -> Result<usize, &'static str> {

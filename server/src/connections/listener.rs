@@ -103,7 +103,7 @@ pub fn listen(addr: &str, flag: &str) -> io::Result<Listener> {
     bound.map_err(|error| {
         io::Error::new(
             error.kind(),
-            format!("cannot listen on {addr}: {error}; choose another address with {flag}"),
+            format!("cannot listen on {addr}: {error}; choose another host:port or unix:/path with {flag}"),
         )
     })
 }

@@ -34,6 +34,8 @@ pub(crate) enum QueryError {
     NotTrusted(String),
     /// An unknown parameter.
     Unknown(String),
+    /// The same from a caller that may send none.
+    UnknownAndNotTrusted(String),
     /// A parameter that occurs twice. A proxy that appends parameters may have added one, and a client the other.
     Duplicate(String),
     /// A parameter with a wrong value, and what is expected in its place.
@@ -59,14 +61,15 @@ impl fmt::Display for QueryError {
                     "unknown parameter: {name}; use key, cost, force, refund, rate or burst"
                 )
             }
-            Self::Duplicate(name) => write!(f, "duplicate parameter: {name}"),
+            Self::UnknownAndNotTrusted(name) => write!(f, "unknown parameter: {name}; remove it"),
+            Self::Duplicate(name) => write!(f, "duplicate parameter: {name}; send it once"),
             Self::Malformed(name, expected) => write!(f, "{name}: {expected}"),
             Self::SeveralCharges => f.write_str("use only one of cost, force and refund"),
             Self::NamedPolicy => f.write_str(
                 "rate and burst are not accepted here: this policy has its own; use /token or /leaky",
             ),
             Self::NoKey => f.write_str(
-                "rate and burst need key: without it they would change the limit of an address",
+                "rate and burst need key, such as key=user:42: without it they would change the limit of an address",
             ),
         }
     }
@@ -102,7 +105,8 @@ impl QueryParams {
             "refund" => once(&mut self.refund, name, value, at_least_1),
             "rate" => once(&mut self.rate, name, value, values::rate),
             "burst" => once(&mut self.burst, name, value, values::burst),
-            _ => Err(QueryError::Unknown(name.to_owned())),
+            _ if is_trusted => Err(QueryError::Unknown(name.to_owned())),
+            _ => Err(QueryError::UnknownAndNotTrusted(name.to_owned())),
         }
     }
 
@@ -254,7 +258,7 @@ mod tests {
         }
         assert_eq!(
             QueryParams::parse("a=1", false),
-            Err(QueryError::Unknown("a".to_owned()))
+            Err(QueryError::UnknownAndNotTrusted("a".to_owned()))
         );
     }
 
@@ -281,8 +285,8 @@ mod tests {
                 "=a",
                 "unknown parameter: ; use key, cost, force, refund, rate or burst".to_owned(),
             ),
-            ("key=a&cost=1&key=a", "duplicate parameter: key".to_owned()),
-            ("cost=1&cost=0", "duplicate parameter: cost".to_owned()),
+            ("key=a&cost=1&key=a", "duplicate parameter: key; send it once".to_owned()),
+            ("cost=1&cost=0", "duplicate parameter: cost; send it once".to_owned()),
             ("key=", "key: expected 1 to 512 bytes".to_owned()),
             ("key", "key: expected 1 to 512 bytes".to_owned()),
             ("cost=", format!("cost: expected {tokens}")),
@@ -302,7 +306,8 @@ mod tests {
             ("refund=-1", format!("refund: expected {at_least_1}")),
             (
                 "rate=0",
-                "rate: expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s"
+                "rate: expected <number>[/[<n>]<unit>] above 0, such as 10, 0.5/s, 600/m or 5/30s; \
+                 units are ms, s, sec, m, min, h, hour, d and day"
                     .to_owned(),
             ),
             ("key=%", "key: expected UTF-8, percent-encoded".to_owned()),

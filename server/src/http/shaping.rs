@@ -27,7 +27,9 @@ impl fmt::Display for ShapeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::QueueFull => "too many requests wait for their delay; try again later",
-            Self::Stopping => "the server stops before the delay of this request is over",
+            Self::Stopping => {
+                "the server stops before the delay of this request is over; try again later"
+            }
         })
     }
 }

@@ -11,13 +11,15 @@ fn roots_of(pem: &[u8]) -> Result<RootCertStore, String> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let certificates = certificates.unwrap_or_default();
     if certificates.is_empty() {
-        return Err("-redis-ca contains no PEM certificate".to_owned());
+        return Err(
+            "-redis-ca contains no PEM certificate: name a file with BEGIN CERTIFICATE".to_owned(),
+        );
     }
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots
             .add(certificate)
-            .map_err(|error| format!("-redis-ca: {error}"))?;
+            .map_err(|error| format!("-redis-ca: {error}: replace the certificate"))?;
     }
     Ok(roots)
 }

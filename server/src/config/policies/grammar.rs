@@ -144,7 +144,7 @@ fn policy_limits(path: &str, value: &Value<'_>, errors: &mut Errors) -> Vec<Name
         return Vec::new();
     };
     if list.len() > MAX_LIMITS {
-        errors.add(at, path, "a policy has at most 16 limits");
+        errors.add(at, path, "a policy has at most 16 limits: remove some");
     }
     let mut limits: Vec<NamedLimit> = Vec::new();
     for (index, value) in list.iter().enumerate() {
@@ -155,7 +155,11 @@ fn policy_limits(path: &str, value: &Value<'_>, errors: &mut Errors) -> Vec<Name
         if list.len() > 1 && limit.name.is_none() {
             errors.add(at, &path, "add a name, since the policy has several limits");
         } else if limits.iter().any(|other| other.name == limit.name) {
-            errors.add(at, &path, "another limit of the policy has the same name");
+            errors.add(
+                at,
+                &path,
+                "another limit of the policy has the same name: choose another",
+            );
         }
         limits.push(limit);
     }
@@ -285,7 +289,8 @@ dry_run = "yes"
         let burst = "expected a whole number from 1 to 281474976710655";
         let part =
             "expected \"address\", \"header:NAME\" or \"sha256:NAME\" with the name of a header";
-        let rate = "expected <number>[/[<n>]<unit>], such as 10, 0.5/s, 600/m or 5/30s";
+        let rate = "expected <number>[/[<n>]<unit>] above 0, such as 10, 0.5/s, 600/m or 5/30s; \
+             units are ms, s, sec, m, min, h, hour, d and day";
         let example = "{ rate = \"10/s\", burst = 20 }";
         let expected = [
             (1, format!("Login: {NAME_FORM}")),
@@ -297,7 +302,7 @@ dry_run = "yes"
             (6, format!("api.keys: unknown field; {POLICY_FIELDS}")),
             (7, format!("api.key[1]: {part}")),
             (7, format!("api.key[2]: {part}")),
-            (7, "api.key[3]: duplicate part".to_owned()),
+            (7, "api.key[3]: duplicate part: remove it".to_owned()),
             (7, format!("api.key[4]: {part}")),
             (9, format!("api.limits[0].name: {NAME_FORM}")),
             (9, format!("api.limits[0].rate: {rate}")),
@@ -317,7 +322,8 @@ dry_run = "yes"
             ),
             (
                 12,
-                "api.limits[3]: another limit of the policy has the same name".to_owned(),
+                "api.limits[3]: another limit of the policy has the same name: choose another"
+                    .to_owned(),
             ),
             (13, "api.limits[4]: no rate: add rate = \"10/s\"".to_owned()),
             (13, "api.limits[4]: no burst: add burst = 20".to_owned()),
@@ -351,7 +357,7 @@ dry_run = "yes"
         );
         let many = |n| Vec::from_iter((0..n).map(named));
         assert_eq!(parse(&file(&many(16))).unwrap()[0].limits.len(), 16);
-        let reason = "a.limits: a policy has at most 16 limits";
+        let reason = "a.limits: a policy has at most 16 limits: remove some";
         assert_eq!(errors(&file(&many(17))), [(2, reason.to_owned())]);
     }
 

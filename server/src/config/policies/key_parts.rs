@@ -28,12 +28,14 @@ pub(super) fn key_parts(
             "expected \"address\", \"header:NAME\" or \"sha256:NAME\" with the name of a header",
         );
         match errors.check(at, &path, part) {
-            Some(part) if parts.contains(&part) => errors.add(at, &path, "duplicate part"),
+            Some(part) if parts.contains(&part) => {
+                errors.add(at, &path, "duplicate part: remove it");
+            }
             part => parts.extend(part),
         }
     }
     if parts.len() > MAX_KEY_PARTS {
-        errors.add(at, path, "a key has at most 8 parts");
+        errors.add(at, path, "a key has at most 8 parts: remove some");
     }
     NonEmpty::from_vec(parts)
 }
