@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Tests what make dist built, where it will run: in new roots of Debian 12 and 11, and on all servers of tests/servers.
 # Debian 12 is booted, with its own systemd, in namespaces of its own: it has its own network and process ids. It needs
-# root. It prints a line for each statement that it tested, and fails if one is false.
+# root. It prints a line for each statement that it tested, and fails if one is false. It installs the packages, and
+# checks their checksums, as module/README.md says.
 # shellcheck disable=SC2016,SC2329  # functions that `holds` calls, and texts for other shells
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -203,6 +204,8 @@ build_again() {
   mkdir "$again/target"
   ln -s "$PWD/target/tools" "$again/target/tools"
   (cd "$again" && packaging/dist.sh >"$work/log" 2>&1) || { cat "$work/log"; return 1; }
+  holds 'the checksums are those of the files' \
+    env --chdir="$dist" sha256sum --check --ignore-missing --status SHA256SUMS
   holds 'two builds in different directories write the same bytes' diff "$dist/SHA256SUMS" "$again/target/dist/SHA256SUMS"
   (
     cd "$again"

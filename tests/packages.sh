@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs the missing packages that the build and the tests need. With `run`: only those of the build and of `make
 # run`. With `dist`: only those of the build and of `make dist`. With `full`: also tools that find memory errors, a
-# browser with the font of the picture in README and axe-core to check the page in it, proxies, an exporter, and what
-# tests the packages. With `bench`: also the tools of the benchmarks. On systems without apt-get it prints the names of
-# the missing packages and fails.
+# browser with the font of the picture in README and axe-core to check the page in it, proxies, an exporter, languages
+# with their Redis clients, and what tests the packages. With `bench`: also the tools of the benchmarks. On systems
+# without apt-get it prints the names of the missing packages and fails.
 set -euo pipefail
 
 has_libclang() {
@@ -31,6 +31,12 @@ if [ "${1:-}" = full ]; then
   command -v prometheus-redis-exporter >/dev/null || missing+=(prometheus-redis-exporter)
   "$(dirname "$0")/servers.sh" proxies
   "$(dirname "$0")/servers.sh" axe
+  # What the programs of tests/clients need.
+  command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
+  command -v php >/dev/null && php -m | grep -x redis >/dev/null || missing+=(php-cli php-redis)
+  command -v ruby >/dev/null && ruby -e "require 'redis'" 2>/dev/null || missing+=(ruby ruby-redis)
+  command -v go >/dev/null && [ -d /usr/share/gocode/src/github.com/mna/redisc ] ||
+    missing+=(golang-go golang-github-gomodule-redigo-dev golang-github-mna-redisc-dev)
 fi
 [[ " full bench " != *" ${1:-} "* ]] || command -v valgrind >/dev/null || missing+=(valgrind)
 [ "${1:-}" != bench ] || command -v wrk >/dev/null || missing+=(wrk)

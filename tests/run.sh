@@ -46,7 +46,7 @@ run() {
 }
 
 # Suites that take minutes and do not depend on the version of Redis. They run on the first server only.
-first_only=" crowds page page_charts page_pictures page_states "
+first_only=" clients crowds page page_charts page_pictures page_states "
 
 run_all() {
   local suite
@@ -84,7 +84,7 @@ tables() {
   [ ! -s "$skipped" ] || { echo; sort -u "$skipped"; }
 }
 
-[ -z "$full" ] || tests/servers.sh all | tee "$skipped"
+[ -z "$full" ] || { tests/servers.sh all && tests/clients/install.sh; } | tee "$skipped"
 cargo test --workspace --exclude rl-tests
 cargo test --package rl-tests --lib
 suites=all

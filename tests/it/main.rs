@@ -4,6 +4,7 @@ mod allocations; // memory that rl-server allocates for a request
 mod callbacks; // another module that changes keys while our commands run
 mod caller; // the client address: peers, trusted proxies, spoofed headers
 mod capacity; // capacity planning: the figures of capacity.md, and a simulation of failovers and hot keys
+mod clients; // the programs of tests/clients: pacing, lost replies, outages, a cluster
 mod clocks; // clocks that step forward and back, on one server and on a promoted replica
 mod cluster; // three primaries and three replicas: redirections, slots that move, failovers
 mod coalescing; // requests of one caller that share calls
@@ -52,6 +53,7 @@ mod propagation; // a new replica or AOF misses no change, though none is sent w
 mod proxies; // behind real proxies, each configured as in server/README.md
 mod query; // parameters of trusted callers: key, cost, rate, burst
 mod readme; // the examples, links and tables of the documents
+mod readme_blocks; // each fenced block of the documents is run, or says why not
 mod redis_addresses; // the forms of -redis, TLS, users and their rights
 mod redis_password; // where the password for Redis may be given
 mod replication; // what reaches a replica, and what does not

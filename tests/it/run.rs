@@ -1,3 +1,5 @@
+//! `make run`, as README.md shows it.
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;

@@ -23,6 +23,8 @@ pub enum Fault {
     CutReply,
     /// Sends these bytes before the next reply. After that there is no fault.
     SurplusReply(&'static [u8]),
+    /// Drops each reply that begins with these bytes.
+    DropReplies(&'static [u8]),
     /// Forwards replies one byte at a time, with this pause between bytes.
     SlowReplies(Duration),
 }
@@ -158,6 +160,7 @@ impl Shared {
                 to.write_all(surplus).ok()?;
                 to.write_all(&bytes[..length]).ok()?;
             }
+            Fault::DropReplies(start) if is_reply && bytes[..length].starts_with(start) => {}
             Fault::SlowReplies(pause) if is_reply => {
                 for byte in &bytes[..length] {
                     to.write_all(&[*byte]).ok()?;

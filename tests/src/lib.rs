@@ -67,7 +67,8 @@ pub use policies_file::PoliciesFile;
 pub use process::{Port, Process, allow_files, children, cpu_seconds, listens};
 pub use proxy::{Program, Proxy, installed};
 pub use readme::{
-    DOCUMENTS, Example, anchor, blocks, broken, document, examples, headings, links, section,
+    DOCUMENTS, Example, Fenced, anchor, blocks, broken, document, examples, fenced, headings,
+    links, section,
 };
 pub use redis_server::{RedisServer, Setup};
 pub use report::{report, table};

@@ -5,13 +5,15 @@ use std::path::Path;
 
 use crate::project;
 
-/// Every README of the project and the page about capacity, as paths from the root.
-pub const DOCUMENTS: [&str; 5] = [
+/// The documents whose examples, links and contents are checked, as paths from the root.
+pub const DOCUMENTS: [&str; 7] = [
     "README.md",
     "module/README.md",
     "server/README.md",
     "tests/README.md",
     "tests/capacity.md",
+    "tests/clients/README.md",
+    "module/recipes.md",
 ];
 
 /// The text of a document.
@@ -33,23 +35,20 @@ pub struct Example {
     pub output: Vec<String>,
 }
 
-/// All examples in order.
+/// All examples in order, without those of blocks that are marked `not run`.
 #[must_use]
 pub fn examples(document: &str) -> Vec<Example> {
+    let mut blocks = fenced(document);
+    blocks.retain(|block| block.language == "console" && !block.mark.starts_with("not run: "));
     let mut examples: Vec<Example> = Vec::new();
-    let mut in_block = false;
-    for line in document.lines() {
-        match line.strip_prefix("```") {
-            Some(language) => in_block = language == "console",
-            None if !in_block => {}
-            None => match (line.strip_prefix("$ "), examples.last_mut()) {
-                (Some(command), _) => examples.push(Example {
-                    command: command.to_owned(),
-                    output: Vec::new(),
-                }),
-                (None, Some(example)) => example.output.push(line.to_owned()),
-                (None, None) => {}
-            },
+    for line in blocks.iter().flat_map(|block| block.text.lines()) {
+        match (line.strip_prefix("$ "), examples.last_mut()) {
+            (Some(command), _) => examples.push(Example {
+                command: command.to_owned(),
+                output: Vec::new(),
+            }),
+            (None, Some(example)) => example.output.push(line.to_owned()),
+            (None, None) => {}
         }
     }
     examples
@@ -63,6 +62,51 @@ pub fn blocks(document: &str, language: &str) -> Vec<String> {
     blocks
         .filter_map(|rest| Some(rest.split_once("```")?.0.to_owned()))
         .collect()
+}
+
+/// A fenced block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fenced {
+    /// The number of its first line, from 1.
+    pub line: usize,
+    /// What follows the backticks, such as `sh`.
+    pub language: String,
+    /// The comment on the line above it, such as `not run: it needs Kubernetes`; empty if there is none.
+    pub mark: String,
+    /// Its lines, without the indent of the list that it is in.
+    pub text: String,
+}
+
+/// All fenced blocks in order, those in lists too.
+#[must_use]
+pub fn fenced(document: &str) -> Vec<Fenced> {
+    let (mut blocks, mut above): (Vec<Fenced>, &str) = (Vec::new(), "");
+    let mut open: Option<&str> = None;
+    for (number, line) in document.lines().enumerate() {
+        let text = line.trim_start();
+        let indent = &line[..line.len() - text.len()];
+        match (open, text.strip_prefix("```"), blocks.last_mut()) {
+            (Some(_), Some(_), _) => open = None,
+            (Some(indent), None, Some(block)) => {
+                block.text += line.strip_prefix(indent).unwrap_or(line);
+                block.text += "\n";
+            }
+            (None, Some(language), _) => {
+                open = Some(indent);
+                let comment = above.trim().strip_prefix("<!--");
+                let mark = comment.and_then(|comment| comment.strip_suffix("-->"));
+                blocks.push(Fenced {
+                    line: number + 1,
+                    language: language.to_owned(),
+                    mark: mark.unwrap_or_default().trim().to_owned(),
+                    text: String::new(),
+                });
+            }
+            _ => {}
+        }
+        above = line;
+    }
+    blocks
 }
 
 /// The lines outside of fenced blocks.
@@ -177,7 +221,7 @@ fn matches(line: &str, shown: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{anchor, broken, headings, links, matches, section};
+    use super::{anchor, broken, examples, fenced, headings, links, matches, section};
 
     #[test]
     fn dots_stand_for_any_run_of_characters() {
@@ -204,6 +248,28 @@ mod tests {
         let text = "# One\n```sh\n# no heading [a](b)\n```\n## Two [c](d)\n";
         assert_eq!(headings(text, 1), ["One"]);
         assert_eq!(links(text), ["d"]);
+    }
+
+    #[test]
+    fn a_block_that_is_not_run_has_no_examples() {
+        let text = "```console\n$ a\nb\n```\n<!-- not run: why -->\n```console\n$ c\n```\n";
+        let examples = examples(text);
+        let commands: Vec<&str> = examples.iter().map(|one| one.command.as_str()).collect();
+        assert_eq!(commands, ["a"]);
+    }
+
+    #[test]
+    fn a_block_has_the_comment_above_it_and_no_indent() {
+        let text = "<!-- not run: why -->\n```sh\na\n```\n- b\n\n  ```\n  c\n    d\n  ```\n";
+        let [marked, plain] = &fenced(text)[..] else {
+            panic!("two blocks");
+        };
+        assert_eq!((marked.line, marked.mark.as_str()), (2, "not run: why"));
+        assert_eq!(
+            (marked.language.as_str(), marked.text.as_str()),
+            ("sh", "a\n")
+        );
+        assert_eq!((plain.mark.as_str(), plain.text.as_str()), ("", "c\n  d\n"));
     }
 
     #[test]
