@@ -189,7 +189,9 @@ fn named_policies_are_offered_as_they_are_in_force() {
          [api]\nlimits = [{ name = \"second\", rate = \"1/1000d\", burst = 20 }, \
          { name = \"hour\", rate = \"1000/h\", burst = 1000 }]\n",
     );
-    let Some(mut visit) = Visit::start(&["-policies", file.path()]) else {
+    // Each thread keeps a page of its own: with one, the page that is loaded again comes from where the first one did.
+    let flags = ["-policies", file.path(), "-threads", "1"];
+    let Some(mut visit) = Visit::start(&flags) else {
         return;
     };
     let options = "default: 10/s, burst 20\n\
