@@ -184,11 +184,11 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();
         for reason in [
-            "invalid value '0' for '-rate': expected <number>",
+            "invalid value '0' for '-rate RATE': expected <number>",
             "unexpected argument '-nope'",
-            "a value is required for '-idle-timeout'",
-            "invalid value '50' for '-deadline': expected a whole number",
-            "invalid value for '-redis': expected host:port",
+            "a value is required for '-idle-timeout DURATION'",
+            "invalid value '50' for '-deadline DURATION': expected a whole number",
+            "invalid value for '-redis ADDRESS': expected host:port",
             "'stray'",
         ] {
             assert_eq!(text.matches(reason).count(), 1, "{reason} in {text}");
@@ -202,8 +202,14 @@ mod tests {
     fn an_error_says_what_to_write_instead() {
         for (word, instead) in [
             ("-rat=5", "'-rate'"),
-            ("-trust-caller=perhaps", "true, false"),
-            ("-on-outage=open", "deny, allow, local"),
+            (
+                "-trust-caller=perhaps",
+                "for '-trust-caller'\n  [possible values: true, false]",
+            ),
+            (
+                "-on-outage",
+                "required for '-on-outage MODE' but none was supplied\n  [possible values: deny, allow, local]",
+            ),
             ("false", "-page=false"),
             ("-ipv6-prefix=x", "expected a whole number from 1 to 128"),
             (

@@ -132,7 +132,7 @@ fn the_environment_sets_what_flags_do_not() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(
         text.contains(
-            "RL_RATE: invalid value 'nonsense' for '-rate': expected <number>[/[<n>]<unit>] above 0, such as 10, 0.5/s, 600/m or 5/30s; \
+            "RL_RATE: invalid value 'nonsense' for '-rate RATE': expected <number>[/[<n>]<unit>] above 0, such as 10, 0.5/s, 600/m or 5/30s; \
              units are ms, s, sec, m, min, h, hour, d and day"
         ),
         "{text}"

@@ -23,7 +23,7 @@ fn a_faulty_file_is_refused_with_all_its_errors() {
     let text = String::from_utf8(output.stderr).expect("UTF-8");
     let path = file.path();
     for error in [
-        "invalid value '0' for '-rate'",
+        "invalid value '0' for '-rate RATE'",
         &format!("{path}:1: Login: expected a lower-case letter"),
         &format!("{path}:2: Login.limits: expected a list such as"),
         &format!("{path}:4: a.limits[0]: no burst: add burst = 20"),

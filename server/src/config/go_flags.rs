@@ -51,10 +51,13 @@ fn flag(word: &OsStr) -> Option<(&str, Option<&str>)> {
     )
 }
 
-/// A flag as clap's errors name it, in Go's spelling and without its value: `--rate <RATE>` becomes `-rate`.
+/// A flag as clap's errors name it, in Go's spelling: `--rate <RATE>` becomes `-rate RATE`, and `--page[=<PAGE>]`, a
+/// switch, becomes `-page`.
 pub(super) fn from_clap(flag: &str) -> String {
     match flag.strip_prefix("--") {
-        Some(long) => format!("-{}", long.split([' ', '[', '=']).next().unwrap_or(long)),
+        Some(long) => {
+            format!("-{}", long.split('[').next().unwrap_or(long)).replace(['<', '>'], "")
+        }
         None => flag.to_owned(),
     }
 }

@@ -15,11 +15,23 @@ pub struct OperatingFlags {
     pub metrics_addr: String,
 
     /// Format of the log on standard error, one line per event
-    #[arg(long, env = "RL_LOG", default_value = "text", value_enum)]
+    #[arg(
+        long,
+        env = "RL_LOG",
+        default_value = "text",
+        value_name = "FORMAT",
+        value_enum
+    )]
     pub log: LogFormat,
 
     /// Lowest level to log; debug logs each decision
-    #[arg(long, env = "RL_LOG_LEVEL", default_value = "info", value_enum)]
+    #[arg(
+        long,
+        env = "RL_LOG_LEVEL",
+        default_value = "info",
+        value_name = "LEVEL",
+        value_enum
+    )]
     pub log_level: LogLevel,
 }
 

@@ -43,7 +43,7 @@ pub struct RedisFlags {
     pub deadline: Duration,
 
     /// What to do with a request that Redis does not decide
-    #[arg(long, env = "RL_ON_OUTAGE", value_enum, default_value_t = OnOutage::Deny)]
+    #[arg(long, env = "RL_ON_OUTAGE", value_name = "MODE", value_enum, default_value_t = OnOutage::Deny)]
     pub on_outage: OnOutage,
 
     /// Maximum number of callers whose latest denial is cached for at most a second; 0 disables the cache
@@ -108,7 +108,7 @@ impl RedisFlags {
             })?),
         };
         let address = RedisAddress::parse(&self.address, authorities.as_deref())
-            .map_err(|reason| format!("invalid value for '-redis': {reason}"))?;
+            .map_err(|reason| format!("invalid value for '-redis ADDRESS': {reason}"))?;
         match self.redis_password_file.as_str() {
             "" => Ok(address),
             file => read_password(file)
